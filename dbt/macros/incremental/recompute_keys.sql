@@ -1,0 +1,35 @@
+{#-
+  The incremental strategy of every silver and gold model. The model's query gave all rows of the affected keys; of
+  these, only keys whose rows really differ are rewritten, so that a change travels no further than it reaches, and a
+  build with nothing new changes nothing. A key that gave no row any more is removed and remembered as vanished.
+-#}
+{% macro get_incremental_recompute_keys_sql(arguments) %}
+    {%- set target = arguments.target_relation -%}
+    {%- set staged = arguments.temp_relation -%}
+    {%- set key = arguments.unique_key | join(', ') -%}
+    {%- set columns = arguments.dest_columns | map(attribute='quoted') | join(', ') -%}
+    {%- set data = arguments.dest_columns | rejectattr('name', 'equalto', '_revision') -%}
+    {%- set compared = data | map(attribute='quoted') | join(', ') -%}
+    {%- set key_as_struct = [] -%}
+    {%- for column in arguments.unique_key %}{% do key_as_struct.append("'" ~ column ~ "': " ~ column) %}{% endfor %}
+    create or replace temp table changed_keys as
+    with present as (
+        select {{ compared }} from {{ target }}
+        where ({{ key }}) in (select {{ key }} from affected_keys union select {{ key }} from {{ staged }})
+    ),
+    computed as (
+        select {{ compared }} from {{ staged }}
+    )
+    select {{ key }} from (from computed except all from present)
+    union
+    select {{ key }} from (from present except all from computed);
+
+    delete from {{ target }} where ({{ key }}) in (from changed_keys);
+
+    insert into {{ target }} ({{ columns }})
+    select {{ columns }} from {{ staged }} where ({{ key }}) in (from changed_keys);
+
+    insert into dbt_state.vanished_keys
+    select '{{ model.name }}', to_json({ {{- key_as_struct | join(', ') -}} }), {{ this_revision() }}
+    from (from changed_keys except select {{ key }} from {{ staged }});
+{% endmacro %}

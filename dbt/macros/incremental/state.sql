@@ -1,0 +1,60 @@
+{#-
+  How far every model has got, kept in the warehouse beside the models and written in the same transaction.
+  docs/decisions/0002-watermarks.md says why. Three tables in the schema dbt_state:
+    revisions      one row per model: how often it was built, when it was last rebuilt as a whole, from which SQL
+    watermarks     one row per model and input: up to which batch (bronze) or revision (model) the input is taken in
+    vanished_keys  keys that a build removed from a model; who reads the model must recompute them
+-#}
+{% macro create_state_tables() %}
+    create schema if not exists dbt_state;
+    create table if not exists dbt_state.revisions (
+        model varchar not null, revision bigint not null, rebuilt_revision bigint not null, checksum varchar not null,
+        run_id varchar not null, built_at timestamptz not null
+    );
+    create table if not exists dbt_state.watermarks (
+        model varchar not null, input varchar not null, watermark bigint not null
+    );
+    create table if not exists dbt_state.vanished_keys (
+        model varchar not null, key_json varchar not null, revision bigint not null
+    );
+{% endmacro %}
+
+{#- The build that is going on: stamped on the rows it writes, so that readers of the model find them. -#}
+{% macro this_revision() %}
+    {%- set revision = {'next': 1} -%}
+    {%- if execute and has_state_tables() -%}
+        {%- set of_model = " where model = '" ~ model.name ~ "'" -%}
+        {%- set built = run_query("select max(revision) from dbt_state.revisions" ~ of_model) -%}
+        {%- do revision.update({'next': (built.rows[0][0] or 0) + 1}) -%}
+    {%- endif -%}
+    cast({{ revision['next'] }} as bigint)
+{%- endmacro %}
+
+{#- `dbt compile` and `dbt docs` run no hooks and may meet a warehouse that was never built. -#}
+{% macro has_state_tables() %}
+    {%- set found = run_query("select count(*) from duckdb_tables() where schema_name = 'dbt_state'") -%}
+    {{ return(found.rows[0][0] >= 3) }}
+{% endmacro %}
+
+{#- Post-hook, inside the model's transaction: remember what this build has taken in. -#}
+{% macro record_watermarks() %}
+{%- if execute and model.config.materialized == 'incremental' %}
+    {%- set rebuilt = not is_incremental() %}
+    delete from dbt_state.watermarks where model = '{{ model.name }}';
+    insert into dbt_state.watermarks select '{{ model.name }}', input, high from input_windows;
+    create or replace temp table previous_build as from dbt_state.revisions where model = '{{ model.name }}';
+    delete from dbt_state.revisions where model = '{{ model.name }}';
+    insert into dbt_state.revisions
+    select
+        '{{ model.name }}',
+        coalesce(max(revision), 0) + 1,
+        {{ 'coalesce(max(revision), 0) + 1' if rebuilt else 'coalesce(max(rebuilt_revision), 0)' }},
+        '{{ model.checksum.checksum }}',
+        '{{ invocation_id }}',
+        now()
+    from previous_build;
+    {%- if rebuilt %}
+    delete from dbt_state.vanished_keys where model = '{{ model.name }}';
+    {%- endif %}
+{%- endif %}
+{% endmacro %}

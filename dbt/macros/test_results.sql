@@ -1,0 +1,111 @@
+{#-
+  On-run-end: append what every test of this run came to, passes too, to the Delta table ops/delta/dbt_test_results. It
+  is written here and nowhere else first, so that losing the warehouse right after a typed `dbt test` loses no row.
+  One INSERT: all rows or none. Nothing in this macro may raise (dbt would then exit with 2 and hide the tests' own
+  result); what can go wrong goes wrong in the statement it returns, which dbt reports as a failed hook.
+-#}
+{% macro record_test_results(results) %}
+{%- if execute %}
+    {%- set outcomes = [] -%}
+    {%- for result in results if result.node.resource_type in ['test', 'unit_test'] -%}
+        {%- do outcomes.append(describe_test_result(result)) -%}
+    {%- endfor -%}
+    {%- if outcomes %}
+        {%- set relations = find_countable_relations(outcomes) %}
+        {%- set lake = run_query("select lake_root()").rows[0][0] %}
+attach '{{ dbt.escape_single_quotes(lake) }}/ops/delta/dbt_test_results' as test_results_record (type delta);
+insert into test_results_record
+with counted as (
+        {%- for relation in relations %}
+    select '{{ relation }}' as table_name, count(*) as rows_tested from {{ relation }}
+    {{- ' union all' if not loop.last }}
+        {%- else %}
+    select null as table_name, null as rows_tested where false
+        {%- endfor %}
+),
+outcomes (
+    test_name, test_type, table_name, column_name, severity, status, failures, seconds, message, failures_relation,
+    unique_id
+) as (
+    values
+        {%- for outcome in outcomes %}
+    ({{ outcome.literals | join(', ') }}){{ ',' if not loop.last }}
+        {%- endfor %}
+)
+select
+    '{{ invocation_id }}' as run_id,
+    test_name,
+    test_type,
+    table_name,
+    column_name,
+    severity,
+    status,
+    cast(failures as bigint) as failures,
+    cast(rows_tested as bigint) as rows_tested,
+    cast(case
+        when status not in ('pass', 'warn', 'fail') then 0
+        when coalesce(rows_tested, 0) = 0 then case when failures = 0 then 100 else 0 end
+        else greatest(100 * (1 - failures / rows_tested), 0)
+    end as double) as pass_rate,
+    cast(seconds as double) as seconds,
+    message,
+    failures_relation,
+    unique_id,
+    '{{ invocation_args_dict.get('which', '') }}' as command,
+    timestamptz '{{ run_started_at.isoformat() }}' as checked_at
+from outcomes
+left join counted using (table_name);
+detach test_results_record;
+    {%- else -%} select 1
+    {%- endif -%}
+{%- endif -%}
+{% endmacro %}
+
+{#- One test's outcome as SQL literals, in the order of `outcomes` above. -#}
+{% macro describe_test_result(result) %}
+    {%- set node = result.node -%}
+    {%- set status = result.status | string | lower -%}
+    {%- set is_unit = node.resource_type == 'unit_test' -%}
+    {%- set tested = graph.nodes.get(get_tested_id(node)) or graph.sources.get(get_tested_id(node)) -%}
+    {%- set table = (tested.schema ~ '.' ~ (tested.alias or tested.identifier)) if tested else none -%}
+    {%- set kind = node.test_metadata.name if node.test_metadata else ('unit_test' if is_unit else 'singular') -%}
+    {%- set stores = not is_unit and (node.config.store_failures or flags.STORE_FAILURES) -%}
+    {%- set stored = node.relation_name if stores and result.failures else none -%}
+    {%- set finished = status in ['pass', 'warn', 'fail'] -%}
+    {{ return({'table': table, 'is_unit': is_unit, 'status': status, 'literals': [
+        sql_text(node.name),
+        sql_text(kind),
+        sql_text(table),
+        sql_text(node.column_name),
+        sql_text((node.config.severity or 'error') | lower),
+        sql_text(status if finished or status == 'skipped' else 'error'),
+        (result.failures or 0) | string if finished else 'null',
+        (result.execution_time or 0) | string,
+        sql_text(result.message),
+        sql_text(stored | replace('"', '') | replace(target.database ~ '.', '', 1) if stored else none),
+        sql_text(node.unique_id),
+    ]}) }}
+{% endmacro %}
+
+{#- dbt's id of what a test looks at: for a relationship, the table that holds the reference. -#}
+{% macro get_tested_id(node) %}
+    {%- if node.resource_type == 'unit_test' -%}
+        {{ return(node.tested_node_unique_id or (node.depends_on.nodes | select('in', graph.nodes) | first)) }}
+    {%- endif -%}
+    {{ return(node.attached_node or (node.depends_on.nodes | first)) }}
+{% endmacro %}
+
+{#- The tables whose rows can be counted: they exist, are no input of a unit test, and no test on them errored. -#}
+{% macro find_countable_relations(outcomes) %}
+    {%- set broken = outcomes | selectattr('status', 'equalto', 'error') | map(attribute='table') | list -%}
+    {%- set existing = run_query(
+        "select schema_name || '.' || table_name from duckdb_tables() union all"
+        ~ " select schema_name || '.' || view_name from duckdb_views()").columns[0].values() -%}
+    {%- set tested = outcomes | rejectattr('is_unit') | map(attribute='table') | unique -%}
+    {{ return(tested | select('in', existing) | reject('in', broken) | list) }}
+{% endmacro %}
+
+{% macro sql_text(value) %}
+    {%- set is_missing = value is none or value is undefined -%}
+    {{ return('null' if is_missing else dbt.string_literal(dbt.escape_single_quotes(value | string))) }}
+{% endmacro %}
