@@ -256,7 +256,7 @@ def _is_mapping(node: yaml.Node | None) -> bool:
 
 def _parse_yaml(file: Path, text: str) -> dict[str, Any]:
     try:
-        parsed = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        parsed = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise ContractError(

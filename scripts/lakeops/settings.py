@@ -63,9 +63,9 @@ def load_settings(raw: Path | None = None, lake: Path | None = None, warehouse: 
 
     def pick(flag: Path | None, variable: str, default: str) -> Path:
         if flag is not None:
-            return Path(os.path.abspath(flag))
+            return Path.cwd() / flag
         value = os.environ.get(variable)
-        return Path(os.path.abspath(value)) if value else root / default
+        return Path.cwd() / value if value else root / default
 
     return Settings(
         root=root,

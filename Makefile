@@ -1,0 +1,51 @@
+# One Makefile, from the project's root. `make help` explains every target.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+RAW ?= data_raw
+
+export LAKEOPS_WAREHOUSE ?= $(CURDIR)/duckdb/warehouse.duckdb
+export LAKEOPS_LAKE ?= $(CURDIR)/lake
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo incremental load status test lint check clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp stands for the installed environment: made again only when what is to be installed changes.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: lakeops needs Python 3.11 or newer; found $$($(PYTHON) --version). Set PYTHON=…" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) …" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+env: $(VENV)/.installed ## Make the environment in .venv (others call it when needed)
+
+demo: env ## Land a week of generated data in three loads, run the main job, say what happened
+	@$(BIN)/lakeops demo
+
+incremental: env ## The main job: load, build, test, summary   (RAW=data_raw)
+	@$(BIN)/lakeops incremental --raw $(RAW)
+
+load: env ## Only load raw files into bronze   (RAW=data_raw)
+	@$(BIN)/lakeops load --raw $(RAW)
+
+status: env ## What every bronze table holds, and how fresh it is
+	@$(BIN)/lakeops status
+
+test: env ## All tests, on real Delta, DuckDB and dbt
+	@$(BIN)/python -m pytest -n 2
+
+lint: env ## Style (ruff) and import rules (import-linter)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+check: lint test ## What CI runs: lint, then test
+
+clean: ## Throw away what can be rebuilt: the warehouse and dbt's target (never the lake, never data_raw)
+	@rm -rf duckdb/*.duckdb duckdb/*.wal dbt/target dbt/logs

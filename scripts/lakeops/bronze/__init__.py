@@ -1,0 +1,19 @@
+"""Plan what a load does, and commit it: the only writer of bronze and quarantine."""
+
+from lakeops.bronze.heal import heal_lake
+from lakeops.bronze.load import LoadOutcome, TableOutcome, commit_load
+from lakeops.bronze.plan import Plan, Step, list_candidates, plan_load
+from lakeops.bronze.tables import ensure_lake, get_next_batch
+
+__all__ = [
+    "LoadOutcome",
+    "Plan",
+    "Step",
+    "TableOutcome",
+    "commit_load",
+    "ensure_lake",
+    "get_next_batch",
+    "heal_lake",
+    "list_candidates",
+    "plan_load",
+]

@@ -1,0 +1,120 @@
+"""What a load would do with every file, from the landing zone and the ledger alone. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lakeops.ledger import Ledger
+from lakeops.raw import Landing
+
+# What can come of a file. load: new. restate: same name, other bytes. seen: touched, same bytes.
+# duplicate: other name, bytes that are live. unclaimed: no contract. skip: unchanged.
+ACTIONS = ("load", "restate", "seen", "duplicate", "unclaimed", "skip")
+KNOWN_GOOD = ("loaded", "seen")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a load does with one file.
+
+    Parameters
+    ----------
+    landing : the file.
+    action : one of ACTIONS.
+    file_sha256 : hash of its bytes; None if it was not needed.
+    reason : for a person.
+    supersedes : rows of this file are in bronze and leave it.
+    """
+
+    landing: Landing
+    action: str
+    file_sha256: str | None = None
+    reason: str = ""
+    supersedes: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps of a load, in the order of file names."""
+
+    steps: tuple[Step, ...]
+
+    def get_steps(self, *actions: str) -> list[Step]:
+        """Return the steps with one of the given actions."""
+        return [step for step in self.steps if step.action in actions]
+
+    @property
+    def changes_lake(self) -> bool:
+        """Tell whether a run of this plan offers anything to bronze."""
+        return any(step.action in ("load", "restate") or step.supersedes for step in self.steps)
+
+
+def list_candidates(landings: list[Landing], ledger: Ledger) -> list[Landing]:
+    """Return the files whose bytes must be looked at: all that are claimed, and new or changed since they were."""
+    return [
+        landing
+        for landing in landings
+        if landing.contract is not None and not _is_unchanged(landing, ledger)
+    ]  # fmt: skip
+
+
+def _is_unchanged(landing: Landing, ledger: Ledger) -> bool:
+    last = ledger.latest.get(landing.source_file)
+    return last is not None and last.stat_key == landing.stat_key and last.file_sha256 is not None
+
+
+def plan_load(landings: list[Landing], ledger: Ledger, fingerprints: dict[str, str]) -> Plan:
+    """Decide what to do with every file.
+
+    Parameters
+    ----------
+    landings : the landing zone, in the order of file names.
+    ledger : what is known of every file.
+    fingerprints : hash by source_file, for at least `list_candidates(landings, ledger)`.
+    """
+    known = {landing.source_file: _get_hash(landing, ledger, fingerprints) for landing in landings}
+    restated = {
+        landing.source_file
+        for landing in landings
+        if landing.contract
+        and (live := ledger.get_live(landing.source_file))
+        and live.file_sha256 != known[landing.source_file]
+    }
+    # Bytes that are in bronze now and stay there; loads of this plan join them as it goes along.
+    live_bytes = {
+        (entry.table_name, entry.file_sha256): entry.source_file
+        for entry in ledger.iter_live()
+        if entry.source_file not in restated
+    }
+    steps = []
+    for landing in landings:
+        if landing.contract is None:
+            steps.append(Step(landing, "unclaimed", reason="no contract's load.files matches it"))
+            continue
+        name, sha = landing.source_file, known[landing.source_file]
+        place = (landing.contract.table, sha)
+        twin = live_bytes.get(place)
+        is_duplicate = landing.contract.load.mode == "append" and twin not in (None, name)
+        last = ledger.latest.get(name)
+        unchanged = _is_unchanged(landing, ledger)
+        if (live := ledger.get_live(name)) and live.file_sha256 == sha:
+            known_good = unchanged and last is not None and last.status in KNOWN_GOOD
+            steps.append(Step(landing, "skip" if known_good else "seen", sha, "same bytes as loaded"))
+        elif is_duplicate:
+            action = "skip" if unchanged and last and last.status == "duplicate" else "duplicate"
+            steps.append(Step(landing, action, sha, f"same bytes as {twin}", supersedes=name in restated))
+        else:
+            action = "restate" if name in restated else "load"
+            reason = "same name, other bytes" if action == "restate" else "new"
+            if unchanged and last and last.status == "refused":
+                reason = f"refused before ({last.reason}), tried again"
+            steps.append(Step(landing, action, sha, reason, supersedes=name in restated))
+            live_bytes[place] = name
+    return Plan(tuple(steps))
+
+
+def _get_hash(landing: Landing, ledger: Ledger, fingerprints: dict[str, str]) -> str | None:
+    if landing.source_file in fingerprints:
+        return fingerprints[landing.source_file]
+    last = ledger.latest.get(landing.source_file)
+    return last.file_sha256 if last else None

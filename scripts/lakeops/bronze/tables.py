@@ -1,0 +1,65 @@
+"""Which Delta tables a contract stands for, and that each of them exists, typed, from the first run on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deltalake import DeltaTable
+
+from lakeops.contract import Column, Contract, Contracts, DataType
+from lakeops.delta import ensure_table, get_last_batch
+from lakeops.paths import Lake
+
+_LOADER_COLUMNS = (
+    Column("_batch_id", DataType("bigint")),
+    Column("_ingested_at", DataType("timestamp")),
+    Column("_source_file", DataType("varchar")),
+    Column("_source_row", DataType("bigint")),
+)
+
+
+def get_table_columns(contract: Contract) -> tuple[Column, ...]:
+    """Return the columns of a contract's bronze table: its own, then the loader's."""
+    return (*contract.columns, *_LOADER_COLUMNS)
+
+
+def get_truth(lake: Lake, contract: Contract) -> Path:
+    """Return the table that holds every record of a contract: what is loaded, and what all else is derived from."""
+    suffix = "_changes" if contract.load.mode == "merge" else ""
+    return lake.bronze(contract.schema, contract.table + suffix)
+
+
+def get_current(lake: Lake, contract: Contract) -> Path:
+    """Return the table that SQL knows by the contract's name."""
+    return lake.bronze(contract.schema, contract.table)
+
+
+def get_quarantine_columns(contracts: Contracts) -> tuple[Column, ...]:
+    """Return the stored columns of a quarantine table; `status` is not stored, the view works it out."""
+    return tuple(column for column in contracts.get_record("quarantine").columns if column.name != "status")
+
+
+def ensure_lake(lake: Lake, contracts: Contracts) -> None:
+    """Create every table that the contracts declare and the lake lacks, typed and empty.
+
+    Raises
+    ------
+    BronzeCommitError : a table cannot be written, or a column's type in a contract differs from the table's.
+    """
+    for contract in contracts.tables:
+        for path in {get_truth(lake, contract), get_current(lake, contract)}:
+            ensure_table(path, get_table_columns(contract))
+        quarantine = lake.quarantine(contract.table)
+        ensure_table(quarantine, get_quarantine_columns(contracts))
+        quarantine.chmod(0o700)  # it holds personal data as it came
+    for record in contracts.records:
+        if record.name != "quarantine":
+            ensure_table(lake.ops(record.name), record.columns)
+
+
+def get_next_batch(lake: Lake, contracts: Contracts) -> int:
+    """Return a batch id larger than any that ever wrote to the lake, also one that was killed half-way."""
+    paths = [lake.ops(record.name) for record in contracts.records if record.name != "quarantine"]
+    for contract in contracts.tables:
+        paths += [get_truth(lake, contract), get_current(lake, contract), lake.quarantine(contract.table)]
+    return 1 + max(get_last_batch(DeltaTable(str(path))) for path in paths)

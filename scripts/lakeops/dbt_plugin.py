@@ -1,0 +1,26 @@
+"""What dbt needs when it connects, so that plain `dbt run` works on a fresh clone and an empty warehouse.
+
+Named in dbt/profiles.yml. It installs the delta extension from its wheel, creates the tables and views that the
+contracts declare and nobody made yet, and leaves alone what is there.
+"""
+
+from __future__ import annotations
+
+from dbt.adapters.duckdb.plugins import BasePlugin
+
+from lakeops.bronze import ensure_lake
+from lakeops.contract import load_contracts
+from lakeops.settings import load_settings
+from lakeops.warehouse import ensure_views, find_lake, prepare_connection
+
+
+class Plugin(BasePlugin):
+    """dbt-duckdb's hook at connect."""
+
+    def configure_connection(self, conn) -> None:
+        settings = load_settings()
+        contracts = load_contracts(settings.models)
+        prepare_connection(conn)
+        lake = find_lake(conn, settings.root)
+        ensure_lake(lake, contracts)
+        ensure_views(conn, lake, contracts)

@@ -1,0 +1,110 @@
+"""Which file, which bytes, which batch, what came of it: the record `manifest_processed_files`, append-only."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import asdict, dataclass
+
+import polars as pl
+
+from lakeops.contract import Record
+from lakeops.delta import append, get_arrow_type, open_table, read_frame
+from lakeops.paths import Lake
+
+NAME = "manifest_processed_files"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that happened to one file. The fields are the record's columns; see dbt/models/ops/ops.yml."""
+
+    source_file: str
+    table_name: str | None
+    status: str
+    file_sha256: str | None
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    batch_id: int | None
+    run_id: str
+    rows_read: int
+    rows_accepted: int
+    rows_quarantined: int
+    min_business_date: dt.date | None
+    max_business_date: dt.date | None
+    bronze_version: int | None
+    reason: str | None
+    recorded_at: dt.datetime
+
+    @property
+    def stat_key(self) -> tuple[int, int, int]:
+        """Return what tells an unchanged file without reading it."""
+        return (self.size_bytes, self.mtime_ns, self.ctime_ns)
+
+
+class Ledger:
+    """What is known of every file, as of one moment.
+
+    Parameters
+    ----------
+    entries : all entries, oldest first.
+    """
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.latest: dict[str, Entry] = {}
+        self._loaded: dict[str, Entry] = {}
+        self.batches: dict[str, int] = {}
+        self.versions: dict[str, int] = {}
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: Entry) -> None:
+        """Take in an entry that came later than all others."""
+        if entry.status != "superseded":
+            self.latest[entry.source_file] = entry
+        if entry.status == "loaded":
+            self._loaded[entry.source_file] = entry
+        if entry.table_name and entry.batch_id is not None:
+            table = entry.table_name
+            self.batches[table] = max(self.batches.get(table, 0), entry.batch_id)
+            self.versions[table] = max(self.versions.get(table, 0), entry.bronze_version or 0)
+
+    def get_live(self, source_file: str) -> Entry | None:
+        """Return the entry whose rows of this file are in bronze now, or None."""
+        return self._loaded.get(source_file)
+
+    def iter_live(self) -> list[Entry]:
+        """Return the entries whose rows are in bronze now."""
+        return list(self._loaded.values())
+
+
+def load_ledger(lake: Lake) -> Ledger:
+    """Read the ledger of a lake; one that does not exist yet is empty."""
+    if not (lake.ops(NAME) / "_delta_log").is_dir():
+        return Ledger([])
+    frame = read_frame(open_table(lake.ops(NAME)))
+    frame = frame.sort("recorded_at", maintain_order=True)
+    return Ledger([Entry(**row) for row in frame.iter_rows(named=True)])
+
+
+def append_entries(lake: Lake, record: Record, entries: list[Entry], batch_id: int) -> None:
+    """Write entries to the ledger in one commit.
+
+    Parameters
+    ----------
+    record : the ledger's declaration, for its types.
+    batch_id : batch the entries belong to.
+
+    Raises
+    ------
+    BronzeCommitError : the commit did not happen.
+    """
+    append(lake.ops(NAME), make_frame(record, [asdict(entry) for entry in entries]), batch_id)
+
+
+def make_frame(record: Record, rows: list[dict[str, object]]) -> pl.DataFrame:
+    """Return rows as a frame with exactly the columns and types a record declares."""
+    import pyarrow as pa
+
+    schema = pa.schema([pa.field(column.name, get_arrow_type(column.type)) for column in record.columns])
+    return pl.DataFrame(pl.from_arrow(pa.Table.from_pylist(rows, schema=schema)))

@@ -1,0 +1,241 @@
+"""Load, then dbt, then tests, in that order; and what happens when one of them fails."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from lakeops.bronze import LoadOutcome, Plan, commit_load, ensure_lake, get_next_batch, heal_lake, list_candidates
+from lakeops.bronze import plan_load as make_plan
+from lakeops.console import say, show_progress
+from lakeops.contract import Contracts, load_contracts
+from lakeops.errors import BronzeCommitError, DbtError, LockedError, RawFileRefusedError
+from lakeops.ledger import Ledger, load_ledger
+from lakeops.paths import Lake
+from lakeops.raw import Landing, compute_fingerprint, list_landings
+from lakeops.settings import Settings
+
+if TYPE_CHECKING:
+    from lakeops.warehouse import DbtOutcome
+
+DBT_STEPS = {"build": ("run", "--select", "tag:incremental"), "test": ("test", "--store-failures")}
+# The demo's week, 2024-03-25 to 31, arrives as a week does: not all at once.
+DEMO_LANDINGS = ((dt.date(2024, 3, 25), 3), (dt.date(2024, 3, 28), 2), (dt.date(2024, 3, 30), 2))
+DEMO_SEED = 42
+# Two people who start the job at once: the second waits this long before it gives up.
+LOCK_PATIENCE_SECONDS = 10.0
+
+
+@dataclass
+class IncrementalOutcome:
+    """What one run of the main job did."""
+
+    loads: list[LoadOutcome]
+    steps: list[DbtOutcome] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add_seconds(self, **spent: float) -> None:
+        """Add to the seconds spent by step."""
+        for name, seconds in spent.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+@contextmanager
+def lock_lake(lake: Lake) -> Iterator[None]:
+    """Hold the lake's lock: one loader at a time.
+
+    Raises
+    ------
+    LockedError : another process holds it; the message names it.
+    BronzeCommitError : the lake cannot be written.
+    """
+    try:
+        lake.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(lake.lock, timeout=LOCK_PATIENCE_SECONDS)
+        with lock:
+            owner = lake.lock.with_suffix(".owner")
+            owner.write_text(f"process {os.getpid()}, since {_now():%Y-%m-%d %H:%M:%S} UTC", encoding="utf-8")
+            try:
+                yield
+            finally:
+                owner.unlink(missing_ok=True)
+    except Timeout as error:
+        holder = lake.lock.with_suffix(".owner")
+        raise LockedError(
+            "Another loader is at work on this lake.",
+            where=str(lake.folder),
+            found=holder.read_text(encoding="utf-8") if holder.exists() else "a process that left no name",
+            next_step="wait for it to end, then run the command again; it will load what is left",
+        ) from error
+    except OSError as error:
+        raise BronzeCommitError(
+            "The lake cannot be written.",
+            where=str(lake.folder),
+            found=str(error),
+            next_step="check the folder's rights and the disk's free space, then run the command again",
+        ) from error
+
+
+def run_load(settings: Settings) -> LoadOutcome:
+    """Bring what lies in the landing zone into bronze.
+
+    Raises
+    ------
+    LakeopsError : of the kind that says what went wrong. Refused files are not raised, but named in the outcome.
+    """
+    from lakeops.warehouse import connect, ensure_views
+
+    contracts = load_contracts(settings.models)
+    landings = list_landings(settings.raw, contracts.tables, settings.root)
+    with lock_lake(settings.lake):
+        # The warehouse first: if somebody holds it, that must be known before anything is committed.
+        with connect(settings.warehouse) as connection:
+            ensure_lake(settings.lake, contracts)
+            ensure_views(connection, settings.lake, contracts)
+        ledger = load_ledger(settings.lake)
+        for sentence in heal_lake(settings.lake, contracts, ledger, _now()):
+            say(f"healed: {sentence}")
+        plan = _plan(landings, ledger)
+        work = plan.get_steps("load", "restate")
+        with show_progress("loading", len(work)) as advance:
+            return commit_load(
+                plan,
+                settings.lake,
+                contracts,
+                ledger,
+                run_id=f"{_now():%Y%m%dT%H%M%S}-{os.getpid()}",
+                first_batch=get_next_batch(settings.lake, contracts),
+                clock=_now,
+                on_file=advance,
+            )
+
+
+def plan_load(settings: Settings) -> Plan:
+    """Return what `run_load` would do, and change nothing."""
+    contracts = load_contracts(settings.models)
+    landings = list_landings(settings.raw, contracts.tables, settings.root)
+    return _plan(landings, load_ledger(settings.lake))
+
+
+def _plan(landings: list[Landing], ledger: Ledger) -> Plan:
+    from concurrent.futures import ThreadPoolExecutor
+
+    candidates = list_candidates(landings, ledger)
+    with ThreadPoolExecutor(2) as pool:
+        hashes = pool.map(lambda landing: compute_fingerprint(landing.path), candidates)
+        return make_plan(landings, ledger, dict(zip((c.source_file for c in candidates), hashes, strict=True)))
+
+
+def raise_if_refused(outcome: LoadOutcome) -> None:
+    """Raise RawFileRefusedError if a load left files out; everything else is loaded by then."""
+    if not outcome.refused and not outcome.unclaimed:
+        return
+    files = [f"{name}: {reason}" for name, reason in outcome.refused]
+    files += [f"{name}: no contract claims it" for name in outcome.unclaimed]
+    raise RawFileRefusedError(
+        f"{len(files)} raw file(s) were not loaded; all others were.",
+        where="\n            ".join(files[:20]) + ("\n            …" if len(files) > 20 else ""),
+        expected="files that keep their contract, or names that begin with _ for what is no data",
+        next_step="mend or remove the file, or write a contract for it in dbt/models/bronze/, then run again",
+    )
+
+
+def run_incremental(settings: Settings) -> IncrementalOutcome:
+    """Load, build what is tagged incremental, test with stored failures.
+
+    Returns
+    -------
+    What was done; the caller shows it and then calls `raise_if_failed`.
+    """
+    started = time.monotonic()
+    outcome = IncrementalOutcome([run_load(settings)])
+    outcome.add_seconds(load=time.monotonic() - started)
+    build_and_test(settings, outcome)
+    return outcome
+
+
+def run_demo(settings: Settings) -> IncrementalOutcome:
+    """Generate a week, land it in three loads, and run the main job on it. Again, it changes nothing that is right.
+
+    Returns
+    -------
+    What the main job did, its load being that of all three.
+    """
+    from lakeops.generate import DEFAULT_SCALE, generate_data
+
+    contracts = load_contracts(settings.models)
+    outcome = IncrementalOutcome([])
+    for first, days in DEMO_LANDINGS:
+        started = time.monotonic()
+        generate_data(contracts, settings.raw, DEMO_SEED, first, days, DEFAULT_SCALE)
+        generated = time.monotonic()
+        say(f"landed {days} day(s) from {first} in {settings.raw.name}/")
+        outcome.loads.append(run_load(settings))
+        outcome.add_seconds(generate=generated - started, load=time.monotonic() - generated)
+    build_and_test(settings, outcome)
+    return outcome
+
+
+def build_and_test(settings: Settings, outcome: IncrementalOutcome) -> None:
+    """Build the models and test them; notes what was done in `outcome`."""
+    from lakeops.warehouse import run_dbt
+
+    for name, words in DBT_STEPS.items():
+        say(f"dbt {' '.join(words)} …")
+        step = run_dbt(settings, *words)
+        outcome.steps.append(step)
+        outcome.add_seconds(**{name: step.seconds})
+        if step.failed:
+            return
+    if any(load.batches for load in outcome.loads):
+        started = time.monotonic()
+        record_pruning(settings, load_contracts(settings.models))
+        outcome.add_seconds(explain=time.monotonic() - started)
+
+
+def record_pruning(settings: Settings, contracts: Contracts) -> None:
+    """Explain a query for the newest day of every table, and keep what it read in `table_partitions`."""
+    import polars as pl
+
+    from lakeops.delta import replace_rows
+    from lakeops.warehouse import connect, explain_newest_day
+
+    with connect(settings.warehouse) as connection:
+        frames = [explain_newest_day(connection, settings.lake, c, contracts, _now()) for c in contracts.tables]
+    replace_rows(settings.lake.ops("table_partitions"), pl.concat(frames))
+
+
+def raise_if_failed(outcome: IncrementalOutcome) -> None:
+    """Raise for the first thing that went wrong in a run of the main job: refused files, models, tests."""
+    for load in outcome.loads:
+        raise_if_refused(load)
+    for step in outcome.steps:
+        if not step.failed:
+            continue
+        lines = []
+        for status, name, table, message, stored in step.problems:
+            if status == "warn":
+                continue
+            lines.append(f"{status}: {name} on {table}: {message.splitlines()[0] if message else ''}")
+            if stored:
+                lines.append(f'  see the rows: duckdb duckdb/warehouse.duckdb "from {_shorten(stored)}"')
+        raise DbtError(
+            f"dbt {step.command} did not pass.",
+            where="\n            ".join(lines),
+            next_step="mend the model or the data, then run the command again; it goes on where it stopped",
+        )
+
+
+def _shorten(relation: str) -> str:
+    return ".".join(relation.split(".")[-2:])
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

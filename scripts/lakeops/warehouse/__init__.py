@@ -1,0 +1,16 @@
+"""The only door to DuckDB: connections and locks, the views over the lake, what a scan reads, and running dbt."""
+
+from lakeops.warehouse.connection import connect, prepare_connection
+from lakeops.warehouse.dbt import DbtOutcome, run_dbt
+from lakeops.warehouse.pruning import explain_newest_day
+from lakeops.warehouse.views import ensure_views, find_lake
+
+__all__ = [
+    "DbtOutcome",
+    "connect",
+    "ensure_views",
+    "explain_newest_day",
+    "find_lake",
+    "prepare_connection",
+    "run_dbt",
+]

@@ -1,0 +1,84 @@
+"""Open the warehouse for as short as possible, and say who holds it if somebody does."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import duckdb_extension_delta
+
+from lakeops.errors import LakeopsError, LockedError
+
+# A person's query holds the file for moments; a forgotten command line holds it for good.
+PATIENCE_SECONDS = 5.0
+
+
+@contextmanager
+def connect(warehouse: Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the warehouse for writing, with the delta extension at hand.
+
+    Parameters
+    ----------
+    warehouse : the DuckDB file; created if missing.
+    patience : seconds to wait for another process to let go of it.
+
+    Raises
+    ------
+    LockedError : another process still holds the file.
+    LakeopsError : the file is no DuckDB database, or was written by another version.
+    """
+    warehouse.parent.mkdir(parents=True, exist_ok=True)
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            connection = duckdb.connect(str(warehouse))
+            break
+        except duckdb.IOException as error:
+            holder = re.search(r"Conflicting lock is held in (.+?) \(PID (\d+)\)", str(error))
+            if holder is None:
+                raise _explain_open(warehouse, error) from error
+            if time.monotonic() > give_up:
+                raise LockedError(
+                    "The warehouse is locked.",
+                    where=str(warehouse),
+                    expected="no other process has the file open",
+                    found=f"{holder[1]} (process {holder[2]}) holds it",
+                    next_step=f"close it there (or wait; kill {holder[2]} as a last resort), then run the command "
+                    "again; to read beside a writer, use: duckdb -readonly",
+                ) from error
+            time.sleep(0.25)
+        except duckdb.Error as error:
+            raise _explain_open(warehouse, error) from error
+    try:
+        prepare_connection(connection)
+        yield connection
+    finally:
+        connection.close()
+
+
+def prepare_connection(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make `delta_scan` work: install the extension from its wheel if this DuckDB lacks it; never from a download.
+
+    Installing writes below `~/.duckdb`, so that a plain `duckdb` command line finds the extension as well.
+    """
+    installed = connection.execute(
+        "select installed from duckdb_extensions() where extension_name = 'delta'"
+    ).fetchone()  # fmt: skip
+    if not (installed and installed[0]):
+        folder = Path(duckdb_extension_delta.__file__).parent / "extensions" / f"v{duckdb.__version__}"
+        connection.execute(f"install '{folder / 'delta.duckdb_extension'}'")
+    connection.execute("set TimeZone = 'UTC'")
+
+
+def _explain_open(warehouse: Path, error: duckdb.Error) -> LakeopsError:
+    return LakeopsError(
+        "The warehouse cannot be opened.",
+        where=str(warehouse),
+        expected=f"a database of DuckDB {duckdb.__version__}",
+        found=str(error).splitlines()[0][:300],
+        next_step="it is a cache: move the file away and run the command again to build it from the lake",
+    )

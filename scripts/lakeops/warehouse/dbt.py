@@ -1,0 +1,96 @@
+"""Run dbt in this process: its start-up, three seconds, is paid once for build and tests together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lakeops.console import say
+from lakeops.errors import DbtError
+from lakeops.settings import Settings
+
+
+@dataclass
+class DbtOutcome:
+    """What a dbt command did.
+
+    Parameters
+    ----------
+    counts : nodes by status: success, pass, warn, fail, error, skipped.
+    problems : (status, name of the node, table it looks at, message, relation of stored failures).
+    seconds : wall time.
+    """
+
+    command: str
+    counts: dict[str, int] = field(default_factory=dict)
+    problems: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether a model did not build, or a test of severity error failed."""
+        return any(self.counts.get(status) for status in ("fail", "error"))
+
+
+def run_dbt(settings: Settings, *arguments: str) -> DbtOutcome:
+    """Run a dbt command on the project.
+
+    Parameters
+    ----------
+    settings : names the project, the warehouse and the lake; dbt gets them as absolute paths.
+    arguments : the command and its flags, as typed after `dbt`.
+
+    Raises
+    ------
+    DbtError : dbt could not start or parse the project. Failing models and tests are not raised, but returned.
+    """
+    os.environ["LAKEOPS_WAREHOUSE"] = str(settings.warehouse)
+    os.environ["LAKEOPS_LAKE"] = str(settings.lake.folder)
+    os.environ["LAKEOPS_ROOT"] = str(settings.root)
+    from dbt.cli.main import dbtRunner
+
+    started = time.monotonic()
+    project = str(settings.dbt_project)
+    # dbt writes to stdout; there is nothing of ours to keep there, so it is left to what dbt must say in a crash.
+    with contextlib.redirect_stdout(_Talk()):
+        result = dbtRunner().invoke(
+            [*arguments, "--project-dir", project, "--profiles-dir", project, "--quiet", "--log-path",
+             str(settings.dbt_project / "logs")]
+        )  # fmt: skip
+    outcome = DbtOutcome(arguments[0], seconds=time.monotonic() - started)
+    for entry in getattr(result.result, "results", None) or []:
+        status = str(entry.status)
+        outcome.counts[status] = outcome.counts.get(status, 0) + 1
+        if status in ("fail", "error", "warn"):
+            outcome.problems.append(_describe(entry, status))
+    if result.exception is not None and not outcome.counts:
+        raise DbtError(
+            f"dbt {arguments[0]} could not run.",
+            where=project,
+            found=str(result.exception).strip()[:1000],
+            next_step=f"see {Path(project) / 'logs' / 'dbt.log'}; try it by hand: cd dbt && dbt {' '.join(arguments)}",
+        )
+    return outcome
+
+
+def _describe(entry: Any, status: str) -> tuple[str, str, str, str, str]:
+    node = entry.node
+    looks_at = getattr(node, "attached_node", None) or node.unique_id
+    stored = (getattr(node, "relation_name", None) or "") if status != "error" else ""
+    return status, node.name, looks_at.split(".", 2)[-1], (entry.message or "").strip(), stored.replace('"', "")
+
+
+class _Talk:
+    """A stream that sends to stderr what a library prints to stdout."""
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            say(text.rstrip("\n"))
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: stderr is not buffered by us."""

@@ -1,0 +1,97 @@
+"""The views through which SQL sees the lake: made once, with absolute paths, and again if the lake moved."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import duckdb
+
+from lakeops.contract import Contract, Contracts
+from lakeops.paths import Lake
+
+_MARK = "lakeops "
+
+
+def find_lake(connection: duckdb.DuckDBPyConnection, root: Path) -> Lake:
+    """Return the lake a warehouse looks at: LAKEOPS_LAKE, else the one its views were made for, else the default.
+
+    Parameters
+    ----------
+    root : the project's root, for the default.
+    """
+    if named := os.environ.get("LAKEOPS_LAKE"):
+        return Lake(Path(named).resolve())
+    known = connection.execute("select count(*) from duckdb_functions() where function_name = 'lake_root'").fetchone()
+    if known and known[0]:
+        folder = Path(connection.execute("select lake_root()").fetchone()[0])
+        if folder.is_dir():
+            return Lake(folder)
+    return Lake((root / "lake").resolve())
+
+
+def ensure_views(connection: duckdb.DuckDBPyConnection, lake: Lake, contracts: Contracts) -> int:
+    """Create the views over the lake that are missing or were made otherwise; returns how many.
+
+    A view names an absolute path, because DuckDB resolves a relative one against the current directory of whoever
+    asks. Each carries a mark of its definition, so that a run with nothing to do writes nothing.
+    """
+    wanted = _define_views(lake, contracts)
+    present = dict(
+        connection.execute(
+            "select schema_name || '.' || view_name, comment from duckdb_views() where not internal"
+        ).fetchall()
+    )
+    missing = {name: sql for name, sql in wanted.items() if present.get(name) != _MARK + _digest(sql)}
+    if not missing:
+        return 0
+    folder = _quote(str(lake.folder))
+    connection.execute("begin")
+    connection.execute(f"create or replace macro main.lake_root() as {folder}")
+    for name, sql in missing.items():
+        schema = name.split(".")[0]
+        connection.execute(f"create schema if not exists {schema}")
+        connection.execute(f"create or replace view {name} as {sql}")
+        connection.execute(f"comment on view {name} is '{_MARK}{_digest(sql)}'")
+    connection.execute("commit")
+    return len(missing)
+
+
+def _define_views(lake: Lake, contracts: Contracts) -> dict[str, str]:
+    views: dict[str, str] = {}
+    for contract in contracts.tables:
+        views[contract.name] = f"select * from {_scan(lake.bronze(contract.schema, contract.table))}"
+        if contract.load.mode == "merge":
+            changes = f"{contract.table}_changes"
+            views[f"{contract.schema}.{changes}"] = f"select * from {_scan(lake.bronze(contract.schema, changes))}"
+    for record in contracts.records:
+        if record.name != "quarantine":
+            views[f"main.{record.name}"] = f"select * from {_scan(lake.ops(record.name))}"
+    if any(record.name == "quarantine" for record in contracts.records) and contracts.tables:
+        views["main.quarantine"] = _define_quarantine(lake, contracts.tables)
+    return views
+
+
+def _define_quarantine(lake: Lake, contracts: tuple[Contract, ...]) -> str:
+    union = " union all by name ".join(f"select * from {_scan(lake.quarantine(c.table))}" for c in contracts)
+    # A record is open while the very load that refused it is the one whose rows are in bronze.
+    return f"""
+        with live as (
+            select source_file, arg_max(batch_id, recorded_at) as batch_id
+            from {_scan(lake.ops("manifest_processed_files"))} where status = 'loaded' group by source_file
+        )
+        select refused.*, case when live.batch_id = refused.batch_id then 'open' else 'superseded' end as status
+        from ({union}) as refused left join live using (source_file)"""
+
+
+def _scan(path: Path) -> str:
+    return f"delta_scan({_quote(str(path))})"
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _digest(sql: str) -> str:
+    return hashlib.sha256(sql.encode()).hexdigest()[:16]
