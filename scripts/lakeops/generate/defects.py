@@ -24,8 +24,8 @@ class Kind:
     ----------
     table, kind : where, and its name.
     column : the column that is wrong; the key for a row that is broken as a whole.
-    test : what sees it: `type`, `fields` or `json` (the loader cannot read the row), a row test of the contract, or a
-        dbt test on the table (`relationships`, `unique`).
+    test : what sees it: `type`, `fields` or `json` (the loader cannot read the row), a row test of the contract, or,
+        for what no row shows by itself, the dbt test as test(model.column).
     share : of a file's rows; at least one a file.
     """
 
@@ -45,25 +45,25 @@ KINDS = (
     Kind("stores", "null_key", "store_id", "not_null", 0.0005),
     Kind("suppliers", "unquoted_comma", "name", "fields", 0.02),
     Kind("suppliers", "null_key", "supplier_id", "not_null", 0.0005),
-    Kind("orders", "unknown_customer", "customer_id", "relationships", 0.005),
-    Kind("orders", "unknown_store", "store_id", "relationships", 0.005),
+    Kind("orders", "unknown_customer", "customer_id", "is_true(silver_orders.has_known_customer)", 0.005),
+    Kind("orders", "unknown_store", "store_id", "is_true(silver_orders.has_known_store)", 0.005),
     Kind("orders", "malformed_date", "order_ts", "type", 0.005),
     Kind("orders", "null_key", "order_id", "not_null", 0.001),
-    Kind("orders", "duplicate_key", "order_id", "unique", 0.0005),
-    Kind("order_lines", "unknown_product", "product_id", "relationships", 0.01),
+    Kind("orders", "duplicate_key", "order_id", "unique(orders.order_id)", 0.0005),
+    Kind("order_lines", "unknown_product", "product_id", "is_true(silver_order_lines.has_known_product)", 0.01),
     Kind("order_lines", "negative_quantity", "qty", "accepted_range", 0.002),
     Kind("order_lines", "zero_price", "unit_price", "accepted_range", 0.002),
     Kind("order_lines", "null_key", "order_id", "not_null", 0.0005),
-    Kind("events", "unknown_customer", "user_id", "relationships", 0.01),
+    Kind("events", "unknown_customer", "user_id", "relationships(silver_events.customer_id)", 0.01),
     Kind("events", "malformed_date", "event_ts", "type", 0.005),
     Kind("events", "broken_json", "event_id", "json", 0.001),
     Kind("events", "null_key", "event_id", "not_null", 0.0005),
     Kind("sensors", "temperature_out_of_range", "temperature_c", "accepted_range", 0.0025),
     Kind("sensors", "humidity_out_of_range", "humidity_pct", "accepted_range", 0.0025),
     Kind("sensors", "null_key", "shelf_id", "not_null", 0.0005),
-    Kind("shipments", "unknown_order", "order_id", "relationships", 0.01),
+    Kind("shipments", "unknown_order", "order_id", "is_true(silver_shipments.has_known_order)", 0.01),
     Kind("shipments", "null_key", "shipment_id", "not_null", 0.001),
-    Kind("returns", "unknown_order", "order_id", "relationships", 0.01),
+    Kind("returns", "unknown_order", "order_id", "is_true(silver_returns.has_known_order)", 0.01),
     Kind("returns", "negative_quantity", "qty", "accepted_range", 0.005),
     Kind("returns", "null_key", "return_id", "not_null", 0.005),
 )
@@ -81,7 +81,7 @@ class Defect:
     file : path relative to the output folder.
     line : physical line of a text file, from 1; row of a Parquet or XLSX file, from 1, its header not counted.
     table, kind, column : what is wrong there.
-    caught_by : `quarantine`, or the test of severity warn that must find it, as test(table.column).
+    caught_by : `quarantine`, or the test of severity warn that must find it, as test(model or table.column).
     key : the row's key, as far as it has one.
     """
 
@@ -119,9 +119,9 @@ def find_catcher(contract: Contract, name: str) -> str:
     kind = _KINDS[contract.table, name]
     if kind.test in ("type", "fields", "json"):
         return "quarantine"
+    if "(" in kind.test:
+        return kind.test
     label = f"{kind.test}({kind.table}.{kind.column})"
-    if kind.test in ("relationships", "unique"):
-        return label
     for expectation in contract.expectations:
         if (expectation.test, expectation.column) == (kind.test, kind.column):
             if expectation.on_fail == "refuse":

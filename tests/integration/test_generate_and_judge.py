@@ -1,0 +1,38 @@
+"""What the loader's readers and judge refuse is what the generator planted, and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from lakeops.contract import load_contracts
+from lakeops.generate import HISTORY_START, generate_data, read_defects
+from lakeops.judge import judge_header, judge_rows, read_path_values
+from lakeops.raw import list_landings, read_file
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTRACTS = load_contracts(ROOT / "dbt" / "models")
+
+
+@pytest.mark.parametrize(("start", "days"), [(HISTORY_START, 3), (date(2024, 4, 1), 2), (date(2025, 7, 9), 1)])
+def test_quarantined_rows_are_the_planted_ones(start: date, days: int, tmp_path: Path) -> None:
+    summary = generate_data(CONTRACTS, tmp_path, 11, start, days, 0.02)
+    refused, warned, read = set(), Counter(), Counter()
+    for landing in list_landings(tmp_path, CONTRACTS.tables, tmp_path):
+        assert landing.contract is not None, landing.source_file
+        for chunk in read_file(landing.path, landing.contract):
+            names = [name for name in chunk.rows.columns if name != "_source_row"]
+            assert not judge_header(chunk.rows.select(names).schema, landing.contract).refusal
+            judged = judge_rows(chunk.rows, landing.contract, read_path_values(landing.source_file))
+            read[landing.contract.table] += chunk.rows.height + chunk.broken.height
+            for row in (*judged.faults["_source_row"], *chunk.broken["_source_row"]):
+                refused.add((str(landing.path.relative_to(tmp_path)), row))
+            warned.update({(landing.contract.table, label.split()[0]): n for label, n in judged.warnings.items()})
+    planted = read_defects(tmp_path)
+    assert refused == {(row["file"], row["line"]) for row in planted if row["caught_by"] == "quarantine"}
+    by_loader = ("accepted_range(", "matches_regex(")
+    assert warned == Counter((r["table"], r["column"]) for r in planted if r["caught_by"].startswith(by_loader))
+    assert read == summary.rows
