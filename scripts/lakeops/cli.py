@@ -53,7 +53,7 @@ def load(
         report.show_plan(pipeline.plan_load(settings))
         return
     outcome = pipeline.run_load(settings)
-    report.show_load(outcome)
+    report.show_loads([outcome])
     pipeline.raise_if_refused(outcome)
 
 
@@ -87,21 +87,20 @@ def status(as_json: JsonOption = False) -> None:
 def generate(
     start_date: Annotated[str, typer.Option("--start-date", help="First day, YYYY-MM-DD")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; files with the right bytes are left alone")],
-    seed: Annotated[
-        int, typer.Option("--seed", help="Draws the days; the world of dimensions is always the same")
-    ] = 42,
+    seed: Annotated[int, typer.Option("--seed", help="Draws the days; the dimensions are always the same")] = 42,
     days: Annotated[int, typer.Option("--days", help="How many days")] = 1,
     scale: Annotated[float | None, typer.Option("--scale", help="Volume; 1.0 is 1,000 orders a day")] = None,
 ) -> None:
     """Write seeded raw files with named, counted defects."""
+    from lakeops import report
     from lakeops.contract import load_contracts
     from lakeops.generate import DEFAULT_SCALE, generate_data
 
-    settings = load_settings()
+    contracts = load_contracts(load_settings().models)
     summary = generate_data(
-        load_contracts(settings.models), out, seed, _parse_day(start_date), days, scale or DEFAULT_SCALE
+        contracts, out, seed, _parse_day(start_date), days, DEFAULT_SCALE if scale is None else scale
     )
-    console.say(str(summary))
+    report.show_generated(summary)
 
 
 @app.command()

@@ -20,7 +20,7 @@ def make_file_identity(path: Path, root: Path) -> str:
 
     The path is made absolute but links are not followed, so that the name is the one the user typed.
     """
-    return Path(os.path.relpath(os.path.abspath(path), root)).as_posix()
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lakeops.bronze import LoadOutcome, Plan
 from lakeops.bronze.tables import get_current
@@ -12,7 +12,10 @@ from lakeops.contract import Contract
 from lakeops.delta import get_parts, open_table
 from lakeops.ledger import Ledger
 from lakeops.paths import Lake
-from lakeops.warehouse import DbtOutcome
+
+if TYPE_CHECKING:  # the generator and dbt take seconds to import, and most commands need neither
+    from lakeops.generate import Summary
+    from lakeops.warehouse import DbtOutcome
 
 
 def show_plan(plan: Plan) -> None:
@@ -35,44 +38,57 @@ def show_plan(plan: Plan) -> None:
     say(f"{len(work):,} file(s) to look at, {len(plan.steps) - len(work):,} unchanged. Nothing was written.")
 
 
-def show_load(outcome: LoadOutcome) -> None:
-    """Print what a load did, per table."""
-    if outcome.batches:
-        name = f"batch {outcome.batches[0]}" if len(outcome.batches) == 1 else f"batches {outcome.batches}"
-        print_table(
-            ["table", "files", "rows read", "accepted", "quarantined", "version"],
-            [
-                (t.contract.name, t.files_loaded, t.rows_read, t.rows_accepted, t.rows_quarantined, t.version)
-                for t in outcome.tables.values()
-                if t.version is not None
-            ],
-        )
-        for tally in outcome.tables.values():
-            for label, count in tally.warnings.items():
-                say(f"warning: {tally.contract.name}: {count:,} row(s) fail {label}")
-        say(f"loaded as {name}; {outcome.skipped:,} file(s) unchanged.")
-        if any(tally.rows_quarantined for tally in outcome.tables.values()):
-            say('quarantined rows, word for word: duckdb duckdb/warehouse.duckdb "from quarantine"')
-    else:
-        say(f"nothing new: {outcome.skipped:,} file(s) unchanged, nothing was committed.")
-    for name, reason in outcome.duplicates:
-        say(f"not loaded: {name}: {reason}")
+def show_generated(summary: Summary) -> None:
+    """Print what a call of the generator wrote: rows by source, defects by kind."""
+    print_table(["source", "rows"], sorted(summary.rows.items()))
+    planted = {kind: sum(caught.values()) for kind, caught in summary.defects.items()}
+    say("planted defects: " + ", ".join(f"{count} {kind}" for kind, count in sorted(planted.items())))
+    say(
+        f"{summary.first_day} to {summary.last_day} in {summary.out}: {summary.files} files, "
+        f"{summary.files - summary.written} of them had the right bytes already"
+    )
+
+
+def show_loads(loads: list[LoadOutcome]) -> None:
+    """Print what one or several loads did, per table and in all."""
+    tallies = [tally for load in loads for tally in load.tables.values() if tally.version is not None]
+    rows: dict[str, list[Any]] = {}
+    for tally in tallies:
+        row = rows.setdefault(tally.contract.name, [tally.contract.name, 0, 0, 0, 0, 0])
+        counts = (tally.files_loaded, tally.rows_read, tally.rows_accepted, tally.rows_quarantined)
+        row[1:] = [*(old + new for old, new in zip(row[1:5], counts, strict=True)), tally.version]
+    if rows:
+        print_table(["table", "files", "rows read", "accepted", "quarantined", "version"], list(rows.values()))
+    warnings: dict[str, int] = {}
+    for tally in tallies:
+        for label, count in tally.warnings.items():
+            name = f"{tally.contract.name}: {label}"
+            warnings[name] = warnings.get(name, 0) + count
+    for name, count in warnings.items():
+        say(f"warning: {name}: {count:,} row(s) fail, and were loaded")
+    for load in loads:
+        batches = ", ".join(map(str, load.batches))
+        done = f"loaded as batch {batches}" if batches else "nothing new: nothing was committed"
+        say(f"{done}; {load.skipped:,} file(s) unchanged")
+        for name, reason in load.duplicates:
+            say(f"not loaded: {name}: {reason}")
+    if any(tally.rows_quarantined for tally in tallies):
+        say('quarantined records, word for word: duckdb duckdb/warehouse.duckdb "from quarantine"')
 
 
 def show_run(loads: list[LoadOutcome], steps: list[DbtOutcome], seconds: dict[str, float]) -> None:
     """Print what a run of the main job did: rows by table, models, tests, seconds by step, where to look next."""
-    for load in loads:
-        show_load(load)
+    show_loads(loads)
     for step in steps:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(step.counts.items()))
         say(f"dbt {step.command}: {counts or 'nothing to do'}")
         for status, name, table, message, _ in step.problems:
             if status == "warn":
-                say(f"  warn: {name} on {table}: {message}")
+                say(f"  warn: {name} on {table}: {message.removesuffix(', configured to warn if != 0')}")
     spent = ", ".join(f"{name} {amount:.1f} s" for name, amount in seconds.items())
     say(f"time: {sum(seconds.values()):.1f} s ({spent})")
     say(
-        "next: make status; duckdb duckdb/warehouse.duckdb (try: from gold.fct_sales limit 5; from data_quality_metrics)"
+        'next: make status; duckdb duckdb/warehouse.duckdb "from gold.fct_sales limit 5"; … "from data_quality_metrics"'
     )
 
 

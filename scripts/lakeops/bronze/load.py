@@ -336,10 +336,8 @@ def _complete_quarantine(batch: _Batch, entry: Entry, faults: pl.DataFrame) -> p
 
 def _make_entry(batch: _Batch, examined: Examined) -> Entry:
     step, landing = examined.step, examined.step.landing
-    if examined.refusal:
-        status = "refused"
-    else:
-        status = step.action if step.action not in ("load", "restate") else "loaded"
+    status = "loaded" if step.action in ("load", "restate") else step.action
+    status = "refused" if examined.refusal else status
     return Entry(
         source_file=landing.source_file,
         table_name=landing.contract.table if landing.contract else None,

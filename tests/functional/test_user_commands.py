@@ -1,0 +1,176 @@
+"""The user's own commands, word for word, after `make demo`. In order: each goes on where the one before stopped."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, Clone
+
+MAKE = f"make -o {sys.prefix}/.installed VENV={sys.prefix}"
+
+
+@pytest.fixture(scope="module")
+def demo(clone: Clone) -> Clone:
+    """A clone after `make demo`."""
+    clone.run(f"{MAKE} demo")
+    return clone
+
+
+def read_seed_queries() -> list[str]:
+    file = ROOT.parent / "shared" / "seed_queries.sql"
+    if not file.exists():
+        pytest.skip("shared/seed_queries.sql does not lie beside this repository")
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("--")]
+    return [statement.strip() for statement in "\n".join(lines).split(";") if statement.strip()]
+
+
+def read_versions(clone: Clone) -> dict[str, int]:
+    logs = (clone.root / "lake" / "bronze").rglob("_delta_log")
+    return {log.parent.name: len(list(log.glob("*.json"))) for log in logs}
+
+
+def test_demo_lands_a_week_and_every_table_has_rows(demo: Clone):
+    days = demo.query(
+        "select min(date), max(date), count(distinct date) from gold.fct_sales where date >= '2024-03-25'"
+    )
+    assert days == [["2024-03-25", "2024-03-31", "7"]]
+    assert int(demo.query("select count(distinct batch_id) from manifest_processed_files")[0][0]) >= 3
+    for source in demo.query("select view_name from duckdb_views() where schema_name = 'bronze'"):
+        assert int(demo.query(f"select count(*) from bronze.{source[0]}")[0][0]) > 0, source
+
+
+def test_demo_again_changes_nothing(demo: Clone):
+    before = read_versions(demo)
+    rows = demo.query("select count(*), sum(net_aud) from gold.fct_sales")
+    said = demo.run(f"{MAKE} demo").stderr
+    assert said.count("nothing new") == 3
+    assert read_versions(demo) == before
+    assert demo.query("select count(*), sum(net_aud) from gold.fct_sales") == rows
+
+
+@pytest.mark.parametrize("statement", read_seed_queries())
+def test_seed_queries_answer_in_the_plain_command_line(demo: Clone, statement: str):
+    rows = demo.query(statement)
+    # No test fails in the demo, so the question for failures has no row; every other one has.
+    assert bool(rows) is ("status = 'fail'" not in statement)
+
+
+def test_returns_can_be_travelled_through(demo: Clone):
+    counts = [
+        int(demo.query(f"select count(*) from delta_scan('lake/bronze/delta/returns', version={version})")[0][0])
+        for version in (0, 1, 2)
+    ]
+    assert counts[0] == 0 < counts[1] < counts[2]
+
+
+def test_table_partitions_equals_what_explain_analyze_says(demo: Clone):
+    recorded = demo.query(
+        "select query, count(*) filter (scanned), count(*) from table_partitions group by query order by query"
+    )
+    assert len(recorded) >= 6
+    for query, scanned, total in recorded:
+        plan = "\n".join(",".join(line) for line in demo.query(f"explain analyze {query}"))
+        assert re.search(rf"Scanning Files:\s*{scanned}/{total}\b", plan), (query, scanned, total)
+    assert any(int(scanned) < int(total) for _, scanned, total in recorded)
+
+
+def test_status_shows_what_the_lake_holds(demo: Clone):
+    shown = demo.run(f"{MAKE} status").stdout
+    orders = next(line for line in shown.splitlines() if line.startswith("bronze.orders "))
+    assert "2024-03-31" in orders
+    assert "fresh" in orders
+    rows = demo.query("select count(*) from bronze.orders")[0][0]
+    assert f" {rows} " in orders
+
+
+def test_the_increment_adds_two_days_by_the_commands_the_user_types(demo: Clone):
+    before = demo.query("select max(order_dt) from bronze.orders")
+    ids = "select count(order_id), count(distinct order_id) from silver.silver_orders"
+    demo.run("python scripts/generate_data.py --seed 43 --start-date 2024-04-01 --days 2 --out data_raw_increment")
+    demo.run("python scripts/load_to_bronze.py --raw data_raw_increment --lake lake --manifest duckdb/warehouse.duckdb")
+    demo.run("dbt run --models tag:incremental", folder="dbt")
+    demo.run("dbt test", folder="dbt")
+    demo.run("dbt test --store-failures", folder="dbt")
+    assert before == [["2024-03-31"]]
+    newest = demo.query("SELECT date, count(*) FROM gold.fct_sales GROUP BY date ORDER BY date DESC LIMIT 5")
+    assert [row[0] for row in newest[:3]] == ["2024-04-02", "2024-04-01", "2024-03-31"]
+    total, distinct = demo.query(ids)[0]
+    assert total == distinct
+    runs = demo.query("select run_id, count(*) from dbt_test_results where command = 'test' group by run_id")
+    assert len({count for _, count in runs}) == 1
+    assert len(runs) >= 3
+
+
+def test_the_warehouse_can_be_thrown_away_and_dbt_builds_it_again(demo: Clone):
+    query = "select count(*), sum(net_aud), count(distinct date) from gold.fct_sales"
+    before = demo.query(query)
+    (demo.root / "duckdb" / "warehouse.duckdb").unlink()
+    demo.run("dbt run --models tag:incremental", folder="dbt")
+    assert demo.query(query) == before
+
+
+def test_a_failing_test_of_severity_error_stops_the_job_and_says_where_to_look(demo: Clone):
+    test = demo.root / "dbt" / "tests" / "no_sale_may_exist.sql"
+    test.write_text("select line_number, date from {{ ref('fct_sales') }} limit 2\n")
+    said = demo.run("lakeops incremental", expect=13).stderr
+    assert "no_sale_may_exist" in said
+    assert "fct_sales" in said
+    shown = re.search(r'duckdb (\S+) "(from \S+)"', said)
+    assert shown, said
+    assert len(demo.query(shown[2])) == 2
+    test.unlink()
+    demo.run("lakeops incremental")
+
+
+def test_a_missing_raw_folder_is_one_clear_error(demo: Clone):
+    said = demo.run("lakeops load --raw nowhere", expect=2).stderr
+    assert "There is no such raw folder" in said
+    assert "nowhere" in said
+
+
+def test_a_typo_in_a_contract_is_one_clear_error(demo: Clone):
+    contract = demo.root / "dbt" / "models" / "bronze" / "retail.yml"
+    text = contract.read_text()
+    contract.write_text(text.replace("business_date: order_dt", "bussiness_date: order_dt", 1))
+    said = demo.run("lakeops load", expect=10).stderr
+    contract.write_text(text)
+    line = text[: text.index("business_date: order_dt")].count("\n") + 1
+    assert f"retail.yml:{line}" in said
+    assert "did you mean 'business_date'?" in said
+    assert "exit-10-contract" in said
+
+
+def test_a_file_that_no_contract_claims_is_named_after_the_rest_is_loaded(demo: Clone):
+    stray = demo.root / "data_raw" / "novelty" / "part.csv"
+    stray.parent.mkdir()
+    stray.write_text("a\n1\n")
+    said = demo.run("lakeops load", expect=11).stderr
+    stray.unlink()
+    assert "data_raw/novelty/part.csv: no contract claims it" in said
+
+
+def test_a_locked_warehouse_names_who_holds_it(demo: Clone):
+    holder = subprocess.Popen(
+        [Path(sys.executable).parent / "duckdb", "duckdb/warehouse.duckdb"],
+        cwd=demo.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        holder.stdin.write("select 'ready';\n")
+        holder.stdin.flush()
+        while "ready" not in holder.stdout.readline():
+            time.sleep(0.01)
+        said = demo.run("lakeops load", expect=15).stderr
+    finally:
+        holder.communicate(".quit\n")
+    assert str(holder.pid) in said
+    assert "exit-15-locked" in said
+
+
+def test_a_start_date_that_is_none_is_a_usage_error(demo: Clone):
+    assert "YYYY-MM-DD" in demo.run("lakeops generate --start-date soon --out x", expect=2).stderr

@@ -1,0 +1,251 @@
+"""The loader on real files and real Delta tables: nothing twice, nothing lost."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import json
+from decimal import Decimal
+
+import polars as pl
+import pytest
+
+from lakeops import pipeline
+from lakeops.bronze import load as bronze_load
+from lakeops.errors import RawFileRefusedError
+
+DAY = dt.date(2024, 4, 1)
+
+
+def sales(*rows: tuple) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([("sale_id", "sale_dt", "amount"), *rows])
+    return out.getvalue()
+
+
+def items(*rows: tuple) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([("item_id", "name", "changed_at"), *rows])
+    return out.getvalue()
+
+
+def test_every_record_is_accepted_or_in_quarantine_with_its_line(project):
+    project.land(
+        "sales/1.csv",
+        "sale_id,sale_dt,amount\n1,2024-04-01,10.50\n2,2024-04-01\nx,2024-04-01,1\n,2024-04-01,3\n5,2024-02-30,4\n6,2024-04-01,7.125\n7,2024-04-01,8\n",
+    )
+    project.load()
+    assert project.rows("sales") == [(1, DAY, Decimal("10.50")), (7, DAY, Decimal("8.00"))]
+    assert project.sql("select source_row, reason, column_name, raw_record from quarantine order by 1") == [
+        (3, "wrong_field_count", None, "2,2024-04-01"),
+        (4, "bad_value", "sale_id", "x,2024-04-01,1"),
+        (5, "missing_key", "sale_id", ",2024-04-01,3"),
+        (6, "bad_value", "sale_dt", "5,2024-02-30,4"),
+        (7, "bad_value", "amount", "6,2024-04-01,7.125"),
+    ]
+    assert project.sql("select rows_read, rows_accepted, rows_quarantined from manifest_processed_files") == [(7, 2, 5)]
+
+
+def test_every_contract_has_its_table_and_view_from_the_first_run_on(project):
+    assert project.load().batches == []
+    for table in ("sales", "items", "items_changes", "clicks"):
+        assert project.sql(f"select count(*) from bronze.{table}") == [(0,)]
+    assert pl.read_delta(str(project.settings.lake.bronze("bronze", "sales"))).schema["amount"] == pl.Decimal(12, 2)
+
+
+def test_loading_twice_commits_nothing(project):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.land("items/1.csv", items((1, "a", "2024-01-01T00:00:00")))
+    project.load()
+    before = project.versions()
+    again = project.load()
+    assert again.batches == []
+    assert again.skipped == 2
+    assert project.versions() == before
+
+
+def test_a_touched_file_with_the_same_bytes_is_not_loaded_again(project):
+    path = project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.load()
+    project.land("sales/1.csv", path.read_bytes())
+    assert project.load().batches == []
+    assert len(project.rows("sales")) == 1
+
+
+def test_a_restated_file_replaces_its_rows_and_leaves_both_stories(project):
+    project.land("sales/1.csv", sales((1, DAY, 1), (2, DAY, 2), ("bad", DAY, 3)))
+    project.land("sales/2.csv", sales((9, DAY, 9)))
+    project.load()
+    version = project.versions()["lake/bronze/delta/sales"]
+    project.land("sales/1.csv", sales((2, DAY, 20), (3, DAY, 3)))
+    project.load()
+    assert project.rows("sales") == [(2, DAY, Decimal(20)), (3, DAY, Decimal(3)), (9, DAY, Decimal(9))]
+    assert project.versions()["lake/bronze/delta/sales"] == version + 1
+    story = project.sql(
+        "select status, batch_id, rows_accepted from manifest_processed_files"
+        " where source_file = 'data_raw/sales/1.csv' order by batch_id, status desc"
+    )
+    assert story == [("loaded", 1, 2), ("superseded", 2, 2), ("loaded", 2, 2)]
+    assert project.sql("select distinct status from quarantine") == [("superseded",)]
+    touched = project.sql("select key_json from touched_keys where table_name = 'sales'")
+    assert sorted(json.loads(key)["sale_id"] for (key,) in touched) == [1, 2]
+
+
+def test_a_file_restated_back_to_bytes_seen_before_is_loaded(project):
+    first = sales((1, DAY, 1))
+    project.land("sales/1.csv", first)
+    project.load()
+    project.land("sales/1.csv", sales((1, DAY, 2)))
+    project.load()
+    project.land("sales/1.csv", first)
+    project.load()
+    assert project.rows("sales") == [(1, DAY, Decimal(1))]
+
+
+def test_the_same_bytes_under_another_name_are_loaded_only_while_no_other_copy_lives(project):
+    copy = sales((1, DAY, 1))
+    project.land("sales/1.csv", copy)
+    project.load()
+    project.land("sales/2.csv", copy)
+    assert project.load().duplicates == [("data_raw/sales/2.csv", "same bytes as data_raw/sales/1.csv")]
+    assert len(project.rows("sales")) == 1
+    assert project.load().duplicates == []
+    project.land("sales/1.csv", sales((5, DAY, 5)))
+    project.load()
+    assert project.rows("sales") == [(1, DAY, Decimal(1)), (5, DAY, Decimal(5))]
+
+
+def test_two_copies_in_one_run_are_loaded_once(project):
+    project.land("sales/a.csv", sales((1, DAY, 1)))
+    project.land("sales/b.csv", sales((1, DAY, 1)))
+    assert len(project.load().duplicates) == 1
+    assert len(project.rows("sales")) == 1
+
+
+def test_a_refused_file_loads_nothing_and_keeps_no_other_file_back(project):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.land("sales/2.csv", "sale_id,amount\n2,2\n")
+    project.land("sales/3.csv", b"sale_id,sale_dt,amount\n3,2024-04-01,\xff\n")
+    outcome = project.load()
+    assert project.rows("sales") == [(1, DAY, Decimal(1))]
+    assert [name for name, _ in outcome.refused] == ["data_raw/sales/2.csv", "data_raw/sales/3.csv"]
+    assert "missing column sale_dt" in outcome.refused[0][1]
+    assert "line 2" in outcome.refused[1][1]
+    with pytest.raises(RawFileRefusedError, match="2 raw file"):
+        pipeline.raise_if_refused(outcome)
+    # It stays refused, and says so on every run, but is written down once.
+    assert len(project.load().refused) == 2
+    assert project.sql("select count(*) from manifest_processed_files where status = 'refused'") == [(2,)]
+
+
+def test_a_restated_file_that_is_refused_leaves_the_last_good_rows(project):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.load()
+    project.land("sales/1.csv", "nonsense\n1\n")
+    assert project.load().refused
+    assert project.rows("sales") == [(1, DAY, Decimal(1))]
+    project.land("sales/1.csv", sales((2, DAY, 2)))
+    project.load()
+    assert project.rows("sales") == [(2, DAY, Decimal(2))]
+
+
+def test_a_file_of_no_contract_is_named_and_names_that_begin_with_an_underscore_are_no_data(project):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.land("other/1.csv", "a\n1\n")
+    project.land("_defects.json", "{}")
+    project.land("sales/_tmp/1.csv", "half")
+    outcome = project.load()
+    assert outcome.unclaimed == ["data_raw/other/1.csv"]
+    with pytest.raises(RawFileRefusedError, match=r"other/1\.csv: no contract claims it"):
+        pipeline.raise_if_refused(outcome)
+
+
+def test_the_newest_record_of_a_key_wins_whatever_the_order_of_arrival(project):
+    old, new = items((1, "old", "2024-01-01T00:00:00")), items((1, "new", "2024-01-02T00:00:00"))
+    project.land("items/new.csv", new)
+    project.load()
+    project.land("items/old.csv", old)
+    project.load()
+    assert [row[1] for row in project.rows("items")] == ["new"]
+    assert len(project.rows("items_changes")) == 2
+
+
+def test_restating_a_merged_file_can_bring_an_older_value_back_and_take_a_key_away(project):
+    project.land("items/1.csv", items((1, "first", "2024-01-01T00:00:00")))
+    project.load()
+    project.land("items/2.csv", items((1, "second", "2024-01-02T00:00:00"), (2, "two", "2024-01-02T00:00:00")))
+    project.load()
+    assert [row[1] for row in project.rows("items")] == ["second", "two"]
+    project.land("items/2.csv", items((3, "three", "2024-01-03T00:00:00")))
+    project.load()
+    assert [row[1] for row in project.rows("items")] == ["first", "three"]
+
+
+def test_a_new_column_is_taken_in_and_old_rows_are_null(project):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.load()
+    project.land("sales/2.csv", "note,sale_id,amount,sale_dt\nhi,2,2,2024-04-01\n")
+    project.load()
+    assert project.sql("select sale_id, note from bronze.sales order by 1") == [(1, None), (2, "hi")]
+
+
+def test_json_lines_that_do_not_parse_are_quarantined_word_for_word(project):
+    project.land("clicks/1.jsonl", '{"click_id": 1, "page": "a"}\n{bad\n\n[1]\n{"click_id": 4}\n')
+    project.load()
+    assert project.rows("clicks") == [(1, "a"), (4, None)]
+    assert project.sql("select source_row, reason, raw_record from quarantine order by 1") == [
+        (2, "bad_json", "{bad"),
+        (4, "bad_json", "[1]"),
+    ]
+
+
+def test_loader_columns_say_where_each_row_came_from(project):
+    project.land("sales/1.csv", sales((1, DAY, 1), (2, DAY, 2)))
+    outcome = project.load()
+    found = project.sql("select sale_id, _batch_id, _source_file, _source_row from bronze.sales order by 1")
+    batch = outcome.batches[0]
+    assert found == [(1, batch, "data_raw/sales/1.csv", 2), (2, batch, "data_raw/sales/1.csv", 3)]
+
+
+def test_batches_grow_across_tables_and_a_big_run_is_cut(project, monkeypatch):
+    monkeypatch.setattr(bronze_load, "FILES_PER_BATCH", 2)
+    for n in range(5):
+        project.land(f"sales/{n}.csv", sales((n, DAY, n)))
+    assert project.load().batches == [1, 2, 3]
+    project.land("clicks/1.jsonl", '{"click_id": 1}\n')
+    assert project.load().batches == [4]
+    assert len(project.rows("sales")) == 5
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(project):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    plan = pipeline.plan_load(project.settings)
+    assert [(step.action, step.landing.source_file) for step in plan.steps] == [("load", "data_raw/sales/1.csv")]
+    assert not (project.root / "lake").exists()
+
+
+def test_the_proof_in_the_log_rebuilds_a_lost_ledger(project):
+    import shutil
+
+    project.land("sales/1.csv", sales((1, DAY, 1), ("bad", DAY, 2)))
+    project.land("items/1.csv", items((1, "a", "2024-01-01T00:00:00")))
+    project.load()
+    query = (
+        "select source_file, status, rows_read, rows_accepted, rows_quarantined, file_sha256, batch_id, bronze_version"
+        " from manifest_processed_files order by 1"
+    )
+    before = project.sql(query)
+    shutil.rmtree(project.settings.lake.ops("manifest_processed_files"))
+    assert project.load().batches == []
+    assert project.sql(query) == before
+    assert len(project.rows("sales")) == 1
+
+
+def test_a_deleted_warehouse_comes_back_with_the_next_load(project):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.load()
+    project.settings.warehouse.unlink()
+    project.load()
+    assert project.sql("select count(*) from bronze.sales") == [(1,)]
+    assert project.sql("select count(*) from manifest_processed_files") == [(1,)]
