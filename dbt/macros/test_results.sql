@@ -95,14 +95,18 @@ detach test_results_record;
     {{ return(node.attached_node or (node.depends_on.nodes | first)) }}
 {% endmacro %}
 
-{#- The tables whose rows can be counted: they exist, are no input of a unit test, and no test on them errored. -#}
+{#- The tables whose rows can be counted: they are there and, if they are views, no test on them errored. -#}
 {% macro find_countable_relations(outcomes) %}
+    {%- set tested = outcomes | rejectattr('is_unit') | map(attribute='table') | unique | list -%}
     {%- set broken = outcomes | selectattr('status', 'equalto', 'error') | map(attribute='table') | list -%}
-    {%- set existing = run_query(
-        "select schema_name || '.' || table_name from duckdb_tables() union all"
-        ~ " select schema_name || '.' || view_name from duckdb_views()").columns[0].values() -%}
-    {%- set tested = outcomes | rejectattr('is_unit') | map(attribute='table') | unique -%}
-    {{ return(tested | select('in', existing) | reject('in', broken) | list) }}
+    {%- set present = run_query(
+        "select schema_name || '.' || table_name, false from duckdb_tables() union all "
+        ~ "select schema_name || '.' || view_name, true from duckdb_views()") -%}
+    {%- set countable = [] -%}
+    {%- for row in present.rows if row[0] in tested and not (row[1] and row[0] in broken) -%}
+        {%- do countable.append(row[0]) -%}
+    {%- endfor -%}
+    {{ return(countable) }}
 {% endmacro %}
 
 {% macro sql_text(value) %}

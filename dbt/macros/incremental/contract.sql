@@ -1,7 +1,7 @@
-{#- What a bronze table's contract (models/bronze/*.yml) says under config.meta.load: key, sequence_by, mode … -#}
+{#- The source that is a table's contract (models/bronze/*.yml); its load settings are under config.meta.load. -#}
 {% macro get_contract(table) %}
     {%- for node in graph.sources.values() if node.name == table and node.config.meta.load is defined -%}
-        {{ return(node.config.meta.load) }}
+        {{ return(node) }}
     {%- endfor -%}
     {{ exceptions.raise_compiler_error("No contract declares the table " ~ table ~ ": see models/bronze/") }}
 {% endmacro %}
@@ -12,7 +12,7 @@
 -#}
 {% macro is_latest(table, per=[]) %}
 {%- if execute -%}
-    {%- set load = get_contract(table) -%}
+    {%- set load = get_contract(table).config.meta.load -%}
     row_number() over (
         partition by {{ (load.key + per) | join(', ') }}
         order by

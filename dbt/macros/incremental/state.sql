@@ -9,7 +9,7 @@
     create schema if not exists dbt_state;
     create table if not exists dbt_state.revisions (
         model varchar not null, revision bigint not null, rebuilt_revision bigint not null, checksum varchar not null,
-        run_id varchar not null, built_at timestamptz not null
+        lake varchar not null, run_id varchar not null, built_at timestamptz not null
     );
     create table if not exists dbt_state.watermarks (
         model varchar not null, input varchar not null, watermark bigint not null
@@ -50,6 +50,7 @@
         coalesce(max(revision), 0) + 1,
         {{ 'coalesce(max(revision), 0) + 1' if rebuilt else 'coalesce(max(rebuilt_revision), 0)' }},
         '{{ model.checksum.checksum }}',
+        lake_root(),
         '{{ invocation_id }}',
         now()
     from previous_build;

@@ -64,12 +64,45 @@ refusals as (
     from loaded
 ),
 
+-- How old each table's newest load is now, against the contract: true at the moment of asking, so it has no history.
+promises (table_name, warn_minutes, error_minutes) as (
+    {{ select_freshness_promises() }}
+),
+
+freshness as (
+    select
+        promises.table_name,
+        'freshness' as check_type,
+        'newest_load' as check_name,
+        {{ utc_day('now()') }} as check_date,
+        case
+            when newest.loaded_at is null then 'error'
+            when newest.loaded_at < now() - to_minutes(error_minutes) then 'fail'
+            when newest.loaded_at < now() - to_minutes(warn_minutes) then 'warn'
+            else 'pass'
+        end as status,
+        case when status = 'pass' then 100 else 0 end as pass_rate,
+        case status when 'error' then null when 'pass' then 0 else 1 end as failures,
+        case status when 'error' then 0 else 1 end as rows,
+        newest.run_id,
+        now() as checked_at
+    from promises
+    left join (
+        select 'bronze.' || table_name as table_name, max(recorded_at) as loaded_at, max_by(run_id, recorded_at) as run_id
+        from {{ source('ops', 'manifest_processed_files') }}
+        where status = 'loaded'
+        group by all
+    ) as newest using (table_name)
+),
+
 united as (
     select * from test_results
     union all by name
     select *, cast(99 as double) as threshold from quarantine_rates
     union all by name
     select *, cast(100 as double) as threshold from refusals
+    union all by name
+    select *, cast(100 as double) as threshold from freshness
 )
 
 select
