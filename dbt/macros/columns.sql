@@ -17,10 +17,11 @@
 
 {#-
   Personal data made unreadable: the same input gives the same text, and only who knows the salt can check a guess. The
-  salt reaches DuckDB as a session variable (set by lakeops.dbt_plugin) and so stands in no compiled file and no log.
+  salt reaches DuckDB as a session variable (set by lakeops.dbt_plugin) and so stands in no compiled file and no log. It
+  is not looked at while parsing: dbt would keep it in target/partial_parse.msgpack.
 -#}
 {% macro mask(column) -%}
-    {%- set salt_is_set = env_var('LAKEOPS_MASK_SALT', '') != '' -%}
+    {%- set salt_is_set = execute and env_var('LAKEOPS_MASK_SALT', '') != '' -%}
     {%- if execute and not salt_is_set and target.name != 'dev' -%}
         {{ exceptions.raise_compiler_error("LAKEOPS_MASK_SALT is not set: only target dev masks without it") }}
     {%- endif -%}

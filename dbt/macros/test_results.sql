@@ -45,7 +45,7 @@ select
     cast(case
         when status not in ('pass', 'warn', 'fail') then 0
         when coalesce(rows_tested, 0) = 0 then case when failures = 0 then 100 else 0 end
-        else greatest(100 * (1 - failures / rows_tested), 0)
+        else greatest(100 * (rows_tested - failures) / rows_tested, 0)
     end as double) as pass_rate,
     cast(seconds as double) as seconds,
     message,

@@ -1,0 +1,82 @@
+"""The dbt project on a fresh clone: it builds from an empty lake, is fully described, and records every test's outcome."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from conftest import Clone
+
+SCHEMAS = {"silver": "silver", "gold": "gold", "monitoring": "main"}
+
+
+@pytest.fixture(scope="module")
+def built(clone: Clone) -> Clone:
+    """A clone after `dbt build` on a lake in which nothing has landed."""
+    clone.run("dbt build", folder="dbt")
+    return clone
+
+
+def read_models(clone: Clone):
+    for layer, schema in SCHEMAS.items():
+        for file in sorted((clone.root / "dbt" / "models" / layer).glob("*.sql")):
+            described = yaml.safe_load(file.with_suffix(".yml").read_text())["models"]
+            assert [model["name"] for model in described] == [file.stem], "one model, one yml of the same name"
+            yield schema, file.stem.removeprefix(f"{schema}_"), described[0]
+
+
+def test_every_model_and_column_is_described_as_it_is(built: Clone):
+    for schema, table, model in read_models(built):
+        assert "Grain: " in model["description"].splitlines()[-1], table
+        present = built.query(
+            f"select column_name from duckdb_columns() where schema_name = '{schema}' and table_name = '{table}'"
+            " order by column_index"
+        )
+        assert [column["name"] for column in model["columns"]] == [name for (name,) in present], table
+        assert all(column["description"] for column in model["columns"]), table
+
+
+def test_an_empty_lake_has_an_unknown_member_in_every_dimension(built: Clone):
+    for dimension in ("customer", "product", "store", "supplier"):
+        assert built.query(f"select {dimension}_key from gold.dim_{dimension}") == [["-1"]]
+
+
+def test_a_table_never_loaded_does_not_read_as_ok(built: Clone):
+    rows = built.query("select distinct status, pass_rate from data_quality_metrics where check_type = 'freshness'")
+    assert rows == [["error", "0.0"]]
+
+
+def test_every_outcome_is_recorded_once_with_its_quotes(built: Clone):
+    tests = built.root / "dbt" / "tests"
+    (tests / "it_fails.sql").write_text("select date from {{ ref('dim_date') }} where day_name <> 'it''s' limit 3")
+    (tests / "it_errors.sql").write_text("""select "it's a ""quoted"" column" from {{ ref('dim_date') }}""")
+    (tests / "it_passes.sql").write_text("select date from {{ ref('dim_date') }} where false")
+    try:
+        built.run("dbt test --store-failures -s it_fails it_errors it_passes", expect=1, folder="dbt")
+    finally:
+        for name in ("it_fails", "it_errors", "it_passes"):
+            (tests / f"{name}.sql").unlink()
+    rows = built.query(
+        "select test_name, status, failures, rows_tested > 10000, round(pass_rate, 1), failures_relation, table_name"
+        " from dbt_test_results where test_name like 'it_%' order by 1"
+    )
+    assert rows == [
+        ["it_errors", "error", "NULL", "true", "0.0", "NULL", "gold.dim_date"],
+        ["it_fails", "fail", "3", "true", "100.0", "test_failures.it_fails", "gold.dim_date"],
+        ["it_passes", "pass", "0", "true", "100.0", "NULL", "gold.dim_date"],
+    ]
+    assert built.query("select date from test_failures.it_fails limit 1")
+    message = built.query("select message from dbt_test_results where test_name = 'it_errors'")[0][0]
+    assert "it's a" in message
+    assert built.query("select distinct status from data_quality_metrics where check_name = 'it_errors'") == [["error"]]
+
+
+def test_masking_refuses_to_run_without_a_salt_outside_dev(built: Clone):
+    profiles = built.root / "dbt" / "profiles.yml"
+    text = profiles.read_text()
+    profiles.write_text(text.replace("target: dev", "target: prod").replace("    dev:", "    prod:"))
+    try:
+        said = built.run("dbt run -s dim_customer", expect=1, folder="dbt").stdout
+    finally:
+        profiles.write_text(text)
+    assert "LAKEOPS_MASK_SALT is not set" in said
