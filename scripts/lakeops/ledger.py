@@ -53,6 +53,8 @@ class Ledger:
     def __init__(self, entries: list[Entry]) -> None:
         self.latest: dict[str, Entry] = {}
         self._loaded: dict[str, Entry] = {}
+        self._replayed: dict[str, int] = {}
+        self.replays: set[int | None] = set()
         self.batches: dict[str, int] = {}
         self.versions: dict[str, int] = {}
         for entry in entries:
@@ -60,7 +62,10 @@ class Ledger:
 
     def add(self, entry: Entry) -> None:
         """Take in an entry that came later than all others."""
-        if entry.status != "superseded":
+        if entry.status == "superseded":
+            # What follows in the same commit may be no load: a file restated into a copy of another one.
+            self._loaded.pop(entry.source_file, None)
+        else:
             self.latest[entry.source_file] = entry
         if entry.status == "loaded":
             self._loaded[entry.source_file] = entry
@@ -72,6 +77,10 @@ class Ledger:
     def get_live(self, source_file: str) -> Entry | None:
         """Return the entry whose rows of this file are in bronze now, or None."""
         return self._loaded.get(source_file)
+
+    def count_replayed(self, source_file: str) -> int:
+        """Return how many quarantined records of a live file were committed later."""
+        return self._replayed.get(source_file, 0)
 
     def iter_live(self) -> list[Entry]:
         """Return the entries whose rows are in bronze now."""

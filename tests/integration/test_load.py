@@ -116,6 +116,18 @@ def test_the_same_bytes_under_another_name_are_loaded_only_while_no_other_copy_l
     assert project.rows("sales") == [(1, DAY, Decimal(1)), (5, DAY, Decimal(5))]
 
 
+def test_a_file_restated_into_a_copy_of_another_leaves_once_and_stays_out(project):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.land("sales/2.csv", sales((2, DAY, 2)))
+    project.load()
+    project.land("sales/1.csv", sales((2, DAY, 2)))
+    assert project.load().duplicates == [("data_raw/sales/1.csv", "same bytes as data_raw/sales/2.csv")]
+    before = project.versions()
+    assert project.load().batches == []
+    assert project.versions() == before
+    assert project.rows("sales") == [(2, DAY, Decimal(2))]
+
+
 def test_two_copies_in_one_run_are_loaded_once(project):
     project.land("sales/a.csv", sales((1, DAY, 1)))
     project.land("sales/b.csv", sales((1, DAY, 1)))
