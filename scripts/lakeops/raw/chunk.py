@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-BROKEN_SCHEMA = {"_source_row": pl.Int64, "reason": pl.String, "detail": pl.String, "raw_record": pl.String}
+SOURCE_ROW = "_source_row"
+BROKEN_SCHEMA = {SOURCE_ROW: pl.Int64, "reason": pl.String, "detail": pl.String, "raw_record": pl.String}
 
 
 class RefusedFile(Exception):  # noqa: N818 - a verdict on a file, not an error of the program
@@ -45,3 +46,13 @@ class Chunk:
 def make_broken(records: list[tuple[int, str, str, str]]) -> pl.DataFrame:
     """Return (source row, reason, detail, raw record) tuples as a frame of BROKEN_SCHEMA."""
     return pl.DataFrame(records, schema=BROKEN_SCHEMA, orient="row")
+
+
+def refuse_reserved(names: Iterable[str]) -> None:
+    """Refuse a file that brings a column of the name under which readers hand on the line."""
+    if SOURCE_ROW in names:
+        raise RefusedFile(
+            "bad_header",
+            f"column {SOURCE_ROW} has a name the loader keeps for itself",
+            "ask the sender to name the column otherwise",
+        )

@@ -2,13 +2,14 @@
 
 pyarrow splits the records: it reports a record of the wrong length with its number and text, which neither
 polars' reader nor DuckDB's does in full (docs/decisions/0003-csv.md). What it lets pass is checked here: bytes that
-are no UTF-8, repeated column names, blank lines, an unclosed quote, text after a closing quote.
+are no UTF-8, repeated column names, blank lines, an unclosed quote, text after a closing quote, a record without end.
+A line ends where pyarrow and every editor end it: at LF, CR LF, or CR alone.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,22 +19,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from lakeops.raw.chunk import Chunk, RefusedFile, make_broken
+from lakeops.raw.chunk import SOURCE_ROW, Chunk, RefusedFile, make_broken, refuse_reserved
 from lakeops.raw.quotes import QuoteScanner
+from lakeops.raw.stream import ByteStream, LineFinder, check_packing, count_line_ends, open_native
 
 BLOCK_BYTES = 32 << 20
 MAX_RECORD_BYTES = 1 << 20
 _LINE_BREAK = "\r\n|\r|\n"
+_QUOTED = re.compile(rb'"([^"]*+(?:""[^"]*+)*+)"')
 
 
 @dataclass
 class _Survey:
-    """What one pass over the bytes tells before any record is split."""
+    """What one pass over the bytes tells before any record is split.
+
+    `body` holds what follows the header, if it came in one block; a longer file is read again.
+    """
 
     header: list[str] = field(default_factory=list)
     header_lines: int = 0
     data_offset: int = 0
     size: int = 0
+    body: bytes | None = None
     has_quotes: bool = False
     has_blank_lines: bool = False
     malformed: dict[int, str] = field(default_factory=dict)
@@ -44,7 +51,7 @@ def read_delimited(path: Path, delimiter: str) -> Iterator[Chunk]:
 
     Parameters
     ----------
-    path : the file, UTF-8 with or without a byte order mark.
+    path : the file, UTF-8 with or without a byte order mark; `.gz` and `.zst` are unpacked on the way.
     delimiter : one character.
 
     Yields
@@ -53,89 +60,123 @@ def read_delimited(path: Path, delimiter: str) -> Iterator[Chunk]:
 
     Raises
     ------
-    RefusedFile : empty, not UTF-8, a header with repeated or empty names, an unclosed quote, a record over 1 MiB.
+    RefusedFile : empty, cut short, not UTF-8, a header with repeated or empty names, an unclosed quote, a record over
+        1 MiB.
     """
     survey = _survey(path, delimiter)
     if survey.data_offset >= survey.size:  # a header and nothing else: still a header to judge
-        empty = pl.DataFrame(schema=dict.fromkeys(survey.header, pl.String) | {"_source_row": pl.Int64})
+        empty = pl.DataFrame(schema=dict.fromkeys(survey.header, pl.String) | {SOURCE_ROW: pl.Int64})
         yield Chunk(empty, make_broken([]), lambda _: {})
         return
     yield from _split_records(path, delimiter, survey)
 
 
 def _survey(path: Path, delimiter: str) -> _Survey:
+    stream = ByteStream(path)
+    head = stream.read(BLOCK_BYTES)
+    if not head:
+        raise RefusedFile("empty", "the file has no bytes, not even a header", "ask the sender for the file again")
+    check_packing(path, head)
+    is_whole = len(head) < BLOCK_BYTES
+    while (survey := _read_header(head, delimiter, is_whole)) is None:
+        more = stream.read(BLOCK_BYTES)
+        head, is_whole = head + more, not more
+    scanner = QuoteScanner(delimiter, survey.header_lines + 1, MAX_RECORD_BYTES)
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
-        survey: _Survey | None = None
-        scanner: QuoteScanner | None = None
-        tail, position = b"\n", 0
-        while block := file.read(BLOCK_BYTES):
+    block, body = head, head[survey.data_offset :]
+    edge, single = b"\n", body  # the last bytes of the block before
+    while block:
+        undecoded = len(decoder.getstate()[0])
+        if undecoded or not block.isascii():
             try:
                 decoder.decode(block)
             except UnicodeDecodeError as error:
-                raise _refuse_encoding(path, position + error.start) from error
-            if survey is None:
-                survey = _read_header(block, delimiter)
-                scanner = QuoteScanner(delimiter, survey.header_lines + 1)
-                body = block[survey.data_offset :]
-            else:
-                body = block
-            if not survey.has_quotes and b'"' in body:
-                survey.has_quotes = True
-            scanner.feed(body)
-            joined = tail + body
-            if not survey.has_blank_lines and (b"\n\n" in joined or b"\n\r\n" in joined or b"\r\r" in joined):
-                survey.has_blank_lines = True
-            tail, position = body[-2:] or tail, position + len(block)
-    if survey is None:
-        raise RefusedFile("empty", "the file has no bytes, not even a header", "ask the sender for the file again")
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise _refuse_encoding(path, position - 1) from error
+                raise _refuse_encoding(path, survey.size - undecoded + error.start) from error
+        survey.has_quotes = survey.has_quotes or b'"' in body
+        survey.has_blank_lines = survey.has_blank_lines or _has_blank_line(edge + body[:2]) or _has_blank_line(body)
+        scanner.feed(body)
+        edge = (edge + body[-2:])[-2:]
+        survey.size += len(block)
+        block = body = stream.read(BLOCK_BYTES)
+    if decoder.getstate()[0]:
+        raise _refuse_encoding(path, survey.size - len(decoder.getstate()[0]))
     survey.malformed = scanner.finish()
-    survey.size = position
+    if survey.size == len(head):
+        survey.body = single
+    stream.close()
     return survey
 
 
+def _has_blank_line(data: bytes) -> bool:
+    return b"\n\n" in data or (b"\r" in data and (b"\n\r" in data or b"\r\r" in data))
+
+
 def _refuse_encoding(path: Path, offset: int) -> RefusedFile:
-    with path.open("rb") as file:
-        line = file.read(offset).count(b"\n") + 1
+    stream, line, before = ByteStream(path), 1, b""
+    while offset > 0 and (block := stream.read(min(BLOCK_BYTES, offset))):
+        line += count_line_ends(before + block) - count_line_ends(before)
+        offset, before = offset - len(block), block[-1:]
     return RefusedFile(
         "wrong_encoding",
-        f"line {line}: byte {offset} is not UTF-8",
+        f"line {line}: a byte that is not UTF-8",
         "ask the sender for UTF-8, or convert it: iconv -f LATIN1 -t UTF-8",
     )
 
 
-def _read_header(block: bytes, delimiter: str) -> _Survey:
-    start = len(codecs.BOM_UTF8) if block.startswith(codecs.BOM_UTF8) else 0
-    if block[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in block[:200]:
+def _read_header(head: bytes, delimiter: str, is_whole: bool) -> _Survey | None:
+    """Return the header, or None if it does not end within `head`."""
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in head[:4]:
         raise RefusedFile(
             "wrong_encoding",
             "line 1: the file looks like UTF-16",
             "ask the sender for UTF-8, or convert it: iconv -f UTF-16 -t UTF-8",
         )
-    end = start
+    separator = delimiter.encode()
+    plain = re.compile(rb"[^\r\n" + re.escape(separator) + rb"]*")
+    end = start = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
+    fields = []
     while True:
-        newline = block.find(b"\n", end)
-        end = len(block) if newline < 0 else newline + 1
-        # A name may hold a line break between quotes; an even number of quotes closes it.
-        if newline < 0 or block.count(b'"', start, end) % 2 == 0:
-            break
-    line = block[start:end].decode("utf-8", errors="replace")
-    names = next(csv.reader(line.splitlines(keepends=True), delimiter=delimiter), [])
-    names = [name.strip() for name in names]
+        match = _QUOTED.match(head, end)
+        if match is None and head[end : end + 1] == b'"':
+            if is_whole or len(head) > MAX_RECORD_BYTES:
+                raise _refuse_header("unclosed_quote", f"a quote opens at {head[end : end + 40]!r} and is not closed")
+            return None
+        quoted = match is not None
+        match = match or plain.match(head, end)
+        end = match.end()
+        if not is_whole and end + 1 >= len(head):
+            if len(head) > MAX_RECORD_BYTES:
+                raise _refuse_header("record_too_long", f"the header is longer than {MAX_RECORD_BYTES:,} bytes")
+            return None
+        text = match[1].replace(b'""', b'"') if quoted else match[0]
+        fields.append(text.decode("utf-8", errors="replace").strip())
+        if head.startswith(separator, end):
+            end += len(separator)
+            continue
+        if quoted and end < len(head) and head[end] not in b"\r\n":
+            raise _refuse_header("bad_header", f"text after a closing quote at {head[end : end + 40]!r}")
+        break
+    end += 2 if head.startswith(b"\r\n", end) else 1
+    end = min(end, len(head))
+    _check_names(fields)
+    return _Survey(header=fields, header_lines=count_line_ends(head, start, end) or 1, data_offset=end)
+
+
+def _check_names(names: list[str]) -> None:
     if not any(names):
         raise RefusedFile("no_header", "line 1 is blank", "the first line must hold the column names")
+    if "" in names:
+        raise _refuse_header("bad_header", f"column {names.index('') + 1} of {len(names)} has no name")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise RefusedFile(
-            "bad_header",
-            f"line 1: the name {', '.join(map(repr, repeated))} stands twice",
-            "ask the sender for a file in which each column has a name of its own",
-        )
-    return _Survey(header=names, header_lines=line.count("\n") or 1, data_offset=end)
+        raise _refuse_header("bad_header", f"the name {', '.join(map(repr, repeated))} stands twice")
+    refuse_reserved(names)
+
+
+def _refuse_header(reason: str, detail: str) -> RefusedFile:
+    return RefusedFile(
+        reason, f"line 1: {detail}", "ask the sender for a file in which each column has one name of its own"
+    )
 
 
 def _split_records(path: Path, delimiter: str, survey: _Survey) -> Iterator[Chunk]:
@@ -146,8 +187,11 @@ def _split_records(path: Path, delimiter: str, survey: _Survey) -> Iterator[Chun
         invalid.append((row.number, row.actual_columns, row.text))
         return "skip"
 
-    with pa.OSFile(str(path)) as file:
-        file.seek(survey.data_offset)
+    finder = LineFinder(path)
+    file = pa.BufferReader(survey.body) if survey.body is not None else open_native(path)
+    with file:
+        if survey.body is None:
+            file.read(survey.data_offset)
         try:
             batches = pyarrow.csv.open_csv(
                 file,
@@ -167,19 +211,19 @@ def _split_records(path: Path, delimiter: str, survey: _Survey) -> Iterator[Chun
                     quoted_strings_can_be_null=False,
                 ),
             )
-            records_before, shift, taken = 0, 0, 0
+            records_before, shift = 0, 0
             for batch in batches:
                 rows = pl.from_arrow(batch)
+                numbers, mine = _number_records(rows.height, records_before, invalid)
                 # The reader runs one block ahead, so a record of a later block may already be reported.
-                numbers, mine = _number_records(rows.height, records_before, invalid[taken:])
-                broken_here = invalid[taken : taken + mine]
-                taken += mine
-                chunk, shift = _make_chunk(path, rows, numbers, broken_here, shift, survey)
+                broken_here, invalid[:mine] = invalid[:mine], []
+                chunk, shift = _make_chunk(finder, rows, numbers, broken_here, shift, survey)
                 records_before += rows.height + mine
                 yield chunk
-            if taken < len(invalid):
-                chunk, _ = _make_chunk(path, pl.DataFrame(schema=dict.fromkeys(names, pl.String)), [], invalid[taken:],
-                                       shift, survey)  # fmt: skip
+            if invalid:
+                nothing = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+                numbers = pl.Series([], dtype=pl.Int64)
+                chunk, _ = _make_chunk(finder, nothing, numbers, invalid, shift, survey)
                 yield chunk
         except pa.ArrowInvalid as error:
             raise RefusedFile(
@@ -189,114 +233,78 @@ def _split_records(path: Path, delimiter: str, survey: _Survey) -> Iterator[Chun
             ) from error
 
 
-def _number_records(height: int, before: int, invalid: list[tuple[int, int, str]]) -> tuple[pl.Series | list[int], int]:
+def _number_records(height: int, before: int, invalid: list[tuple[int, int, str]]) -> tuple[pl.Series, int]:
     """Return the record numbers (from 1) of `height` good rows, and how many invalid records stand among them."""
-    mine = 0
-    numbers: list[pl.Series] = []
-    position, left = before + 1, height
-    for number, _, _ in invalid:
-        good = number - position
-        if good > left:
-            break
-        numbers.append(pl.int_range(position, number, eager=True, dtype=pl.Int64))
-        left -= good
-        position = number + 1
-        mine += 1
-    numbers.append(pl.int_range(position, position + left, eager=True, dtype=pl.Int64))
-    return pl.concat(numbers), mine
+    if not invalid:
+        return pl.int_range(before + 1, before + height + 1, eager=True, dtype=pl.Int64), 0
+    found = pl.Series([number for number, _, _ in invalid], dtype=pl.Int64)
+    good_before = found - before - 1 - pl.int_range(len(found), eager=True, dtype=pl.Int64)
+    mine = int((good_before <= height).sum())
+    is_good = pl.repeat(True, height + mine, dtype=pl.Boolean, eager=True)
+    is_good = is_good.scatter(found.head(mine) - before - 1, False)
+    numbers = pl.int_range(before + 1, before + height + mine + 1, eager=True, dtype=pl.Int64)
+    return numbers.filter(is_good), mine
 
 
 def _make_chunk(
-    path: Path,
+    finder: LineFinder,
     rows: pl.DataFrame,
-    numbers: pl.Series | list[int],
+    number: pl.Series,
     invalid: list[tuple[int, int, str]],
     shift: int,
     survey: _Survey,
 ) -> tuple[Chunk, int]:
     """Turn record numbers into physical lines; returns the chunk and the extra lines seen so far."""
-    number = pl.Series("_number", numbers, dtype=pl.Int64)
     first = survey.header_lines
     if not survey.has_quotes:
-        rows = rows.with_columns((number + first).alias("_source_row"))
-        lines = [(n + first, 0) for n, _, _ in invalid]
+        rows = rows.with_columns((number + first).alias(SOURCE_ROW))
+        lines = [n + first for n, _, _ in invalid]
     else:
-        extra = _count_line_breaks(rows)
-        every = pl.concat(
-            [
-                pl.DataFrame({"n": number, "extra": extra, "good": pl.repeat(True, rows.height, eager=True)}),
-                pl.DataFrame(
-                    {"n": [n for n, _, _ in invalid], "extra": [_count_breaks(t) for _, _, t in invalid],
-                     "good": [False] * len(invalid)},
-                    schema={"n": pl.Int64, "extra": pl.Int64, "good": pl.Boolean},
-                ),
-            ]
-        ).sort("n")  # fmt: skip
+        good = pl.DataFrame({"n": number, "extra": _count_line_breaks(rows), "good": [True] * rows.height},
+                            schema_overrides={"good": pl.Boolean})  # fmt: skip
+        bad = pl.DataFrame(
+            {"n": [n for n, _, _ in invalid], "extra": [count_line_ends(text.encode()) for _, _, text in invalid]},
+            schema={"n": pl.Int64, "extra": pl.Int64},
+        ).with_columns(good=pl.lit(False))
+        every = pl.concat([good, bad]).sort("n") if invalid else good
         every = every.with_columns(line=pl.col("n") + first + shift + pl.col("extra").cum_sum() - pl.col("extra"))
         shift += int(every["extra"].sum())
-        rows = rows.with_columns(every.filter("good")["line"].alias("_source_row"))
-        lines = every.filter(~pl.col("good")).select("line", "extra").rows()
+        rows = rows.with_columns(every.filter("good")["line"].alias(SOURCE_ROW))
+        lines = every.filter(~pl.col("good"))["line"].to_list()
     broken = [
         (line, "wrong_field_count", f"expected {len(survey.header)} fields, found {found}", text)
-        for (line, _), (_, found, text) in zip(lines, invalid, strict=True)
+        for line, (_, found, text) in zip(lines, invalid, strict=True)
     ]
+
+    def get_raw(wanted: Iterable[int]) -> dict[int, str]:
+        begins = set(wanted)
+        spans = dict.fromkeys(begins, 0)
+        if survey.has_quotes and begins:
+            found = rows.filter(pl.col(SOURCE_ROW).is_in(list(begins)))
+            spans |= dict(zip(found[SOURCE_ROW], _count_line_breaks(found.drop(SOURCE_ROW)), strict=True))
+        return finder.find(spans)
+
+    kept = rows
     if survey.has_blank_lines:
-        rows, broken = _drop_blank_lines(path, rows, broken)
+        # A line with nothing on it is no record. One of delimiters only is, and stays.
+        suspects = kept.filter(pl.all_horizontal(pl.exclude(SOURCE_ROW).is_null()))[SOURCE_ROW]
+        blank = [line for line, text in get_raw(suspects).items() if not text]
+        kept = kept.filter(~pl.col(SOURCE_ROW).is_in(blank))
+        broken = [record for record in broken if record[3]]
     if survey.malformed:
-        at_fault = pl.col("_source_row").is_in(list(survey.malformed))
-        marked = rows.filter(at_fault)["_source_row"].to_list()
-        raw = _read_records(path, marked, rows)
-        broken += [(line, "malformed_quotes", survey.malformed[line], raw[line]) for line in marked]
-        rows = rows.filter(~at_fault)
-    return Chunk(rows, make_broken(broken), lambda wanted: _read_records(path, wanted, rows)), shift
-
-
-def _count_breaks(text: str) -> int:
-    return text.count("\r\n") + text.replace("\r\n", "").count("\n") + text.replace("\r\n", "").count("\r")
+        at_fault = pl.col(SOURCE_ROW).is_in(list(survey.malformed))
+        raw = get_raw(kept.filter(at_fault)[SOURCE_ROW])
+        broken += [(line, "malformed_quotes", survey.malformed[line], text) for line, text in raw.items()]
+        kept = kept.filter(~at_fault)
+    return Chunk(kept, make_broken(broken), get_raw), shift
 
 
 def _count_line_breaks(rows: pl.DataFrame) -> pl.Series:
-    counts = [
-        pl.from_arrow(pc.count_substring_regex(rows[name].to_arrow(), _LINE_BREAK)).fill_null(0).cast(pl.Int64)
-        for name in rows.columns
-    ]
-    total = counts[0]
-    for count in counts[1:]:
-        total = total + count
+    total = pl.repeat(0, rows.height, dtype=pl.Int64, eager=True)
+    for name in rows.columns:
+        values = rows[name]
+        # Most columns hold no line break at all, and one search over their bytes says so.
+        if values.str.contains_any(["\n", "\r"]).any():
+            counts = pc.count_substring_regex(values.to_arrow(), _LINE_BREAK)
+            total += pl.from_arrow(counts).fill_null(0).cast(pl.Int64)
     return total
-
-
-def _drop_blank_lines(
-    path: Path, rows: pl.DataFrame, broken: list[tuple[int, str, str, str]]
-) -> tuple[pl.DataFrame, list[tuple[int, str, str, str]]]:
-    """Leave out lines with nothing on them: they are no records. A line of delimiters only is one, and stays."""
-    names = [name for name in rows.columns if name != "_source_row"]
-    suspects = rows.filter(pl.all_horizontal(pl.col(names).is_null()))["_source_row"].to_list()
-    raw = _read_records(path, suspects, rows)
-    blank = [line for line, text in raw.items() if not text.strip("\r\n")]
-    return rows.filter(~pl.col("_source_row").is_in(blank)), [record for record in broken if record[3]]
-
-
-def _read_records(path: Path, wanted: Iterable[int], rows: pl.DataFrame) -> dict[int, str]:
-    """Return the text of the records that begin on the given physical lines, without the final line break."""
-    begins = sorted(set(wanted))
-    if not begins:
-        return {}
-    spans = dict(zip(begins, [0] * len(begins), strict=True))
-    names = [name for name in rows.columns if name != "_source_row"]
-    found = rows.filter(pl.col("_source_row").is_in(begins))
-    if found.height:
-        spans |= dict(zip(found["_source_row"], _count_line_breaks(found.select(names)), strict=True))
-    records: dict[int, str] = {}
-    with path.open("r", encoding="utf-8-sig", newline=None) as file:
-        queue = iter(begins)
-        current = next(queue, None)
-        for line, text in enumerate(file, 1):
-            if current is None:
-                break
-            if current <= line <= current + spans[current]:
-                records[current] = records.get(current, "") + text
-                if line == current + spans[current]:
-                    records[current] = records[current].rstrip("\n")
-                    current = next(queue, None)
-    return {line: records.get(line, "") for line in begins}

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from lakeops.raw.chunk import Chunk, RefusedFile, make_broken
+from lakeops.raw.chunk import SOURCE_ROW, Chunk, RefusedFile, make_broken, refuse_reserved
+from lakeops.raw.stream import ByteStream, check_packing
 
-LINES_PER_CHUNK = 200_000
+BLOCK_BYTES = 32 << 20
+MAX_RECORD_BYTES = 1 << 20
+# Shorter lines without an escape cannot nest too deeply to be written again, nor hold half a surrogate pair.
+_HARMLESS_LENGTH = 600
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {repeated!r} stands twice in one object")
+    return record
+
+
 # Floats become Decimal: a binary float would change 0.1, and 1e400 would become infinite.
-_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
+# Names are looked at in pairs: a dict would keep the last of two values and lose the other.
+_DECODER = json.JSONDecoder(
+    parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_build_object
+)  # fmt: skip
 
 
 def read_jsonl(path: Path) -> Iterator[Chunk]:
@@ -28,7 +45,7 @@ def read_jsonl(path: Path) -> Iterator[Chunk]:
 
     Parameters
     ----------
-    path : the file, UTF-8.
+    path : the file, UTF-8; `.gz` and `.zst` are unpacked on the way.
 
     Yields
     ------
@@ -36,58 +53,93 @@ def read_jsonl(path: Path) -> Iterator[Chunk]:
 
     Raises
     ------
-    RefusedFile : empty, or not UTF-8.
+    RefusedFile : empty, cut short, not UTF-8, or a line over 1 MiB.
     """
-    if path.stat().st_size == 0:
+    stream = ByteStream(path)
+    line, rest = 1, b""
+    while block := stream.read(BLOCK_BYTES):
+        if line == 1 and not rest:
+            check_packing(path, block)
+            block = block.removeprefix(codecs.BOM_UTF8)
+        data = rest + block
+        end = data.rfind(b"\n") + 1
+        rest = data[end:]
+        if end:
+            yield _make_chunk(_decode(data[:end], line), line)
+            line += data.count(b"\n", 0, end)
+        if len(rest) > MAX_RECORD_BYTES:
+            raise _refuse_length(line)
+    if rest:
+        yield _make_chunk(_decode(rest, line), line)
+    elif line == 1:
         raise RefusedFile("empty", "the file has no bytes", "ask the sender for the file again")
-    line = 0
+    stream.close()
+
+
+def _decode(data: bytes, line: int) -> list[str]:
+    """Split whole lines; only LF ends one, for a CR or another break may stand inside a string."""
     try:
-        with path.open("r", encoding="utf-8-sig", newline="\n") as file:
-            lines: list[tuple[int, str]] = []
-            for line, text in enumerate(file, 1):
-                lines.append((line, text))
-                if len(lines) == LINES_PER_CHUNK:
-                    yield _make_chunk(lines)
-                    lines = []
-            if lines:
-                yield _make_chunk(lines)
+        lines = data.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise RefusedFile(
             "wrong_encoding",
-            f"after line {line}: {error.reason}",
+            f"line {line + data.count(10, 0, error.start)}: a byte that is not UTF-8",
             "ask the sender for UTF-8, or convert it: iconv -f LATIN1 -t UTF-8",
         ) from error
+    for number, text in enumerate(lines, line):
+        if len(text) > MAX_RECORD_BYTES:
+            raise _refuse_length(number)
+    return lines
 
 
-def _make_chunk(lines: list[tuple[int, str]]) -> Chunk:
+def _refuse_length(line: int) -> RefusedFile:
+    return RefusedFile(
+        "record_too_long",
+        f"line {line}: the record is longer than {MAX_RECORD_BYTES:,} bytes",
+        "ask the sender for one JSON object a line",
+    )
+
+
+def _make_chunk(lines: list[str], first: int) -> Chunk:
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
     broken = []
     names: dict[str, None] = {}
-    for line, text in lines:
-        stripped = text.strip()
+    for line, text in enumerate(lines, first):
+        stripped = text.strip(" \t\r")  # JSON knows no other blanks
         if not stripped:
             continue
         try:
             record = _DECODER.decode(stripped)
             if not isinstance(record, dict):
                 raise ValueError(f"expected an object, found {type(record).__name__}")
-        except (ValueError, RecursionError) as error:
-            broken.append((line, "bad_json", str(error)[:200], text.rstrip("\r\n")))
+            if len(stripped) > _HARMLESS_LENGTH or "\\u" in stripped:
+                "".join(map(str, map(_write_text, record.values()))).encode()
+                "".join(record).encode()
+        except (ValueError, RecursionError, InvalidOperation) as error:
+            broken.append((line, "bad_json", _describe(error), text.removesuffix("\r")))
             continue
         records.append(record)
         numbers.append(line)
         names.update(dict.fromkeys(record))
+    refuse_reserved(names)
     columns = {
         name: pl.Series(name, [_write_text(record.get(name)) for record in records], dtype=pl.String) for name in names
     }
-    rows = pl.DataFrame(columns | {"_source_row": pl.Series(numbers, dtype=pl.Int64)})
-    texts = dict(lines)
+    rows = pl.DataFrame(columns | {SOURCE_ROW: pl.Series(numbers, dtype=pl.Int64)})
 
     def get_raw(wanted: Iterable[int]) -> dict[int, str]:
-        return {number: texts[number].rstrip("\r\n") for number in wanted}
+        return {number: lines[number - first].removesuffix("\r") for number in wanted}
 
     return Chunk(rows, make_broken(broken), get_raw)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return "half of a surrogate pair, which is no character"
+    if isinstance(error, InvalidOperation):
+        return "a number with an exponent beyond any reckoning"
+    return (str(error) or type(error).__name__)[:200]
 
 
 def _write_text(value: Any) -> str | None:
@@ -99,16 +151,28 @@ def _write_text(value: Any) -> str | None:
         return str(value)
     if isinstance(value, Decimal):
         return write_decimal(value)
-    return json.dumps(value, ensure_ascii=False, default=_write_number, separators=(",", ":"))
+    try:
+        return _NESTED.encode(value)
+    except TypeError:  # a Decimal in it, which the fast encoder does not know
+        return _write_nested(value)
 
 
-def _write_number(value: Any) -> float | int:
-    # Inside a nested object nothing is typed by the contract; a JSON reader would see the same float.
-    return float(value)
+_NESTED = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
+
+
+def _write_nested(value: Any) -> str:
+    """Write JSON with every number digit by digit: the way through a float would change it."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_NESTED.encode(name)}:{_write_nested(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_write_nested, value)) + "]"
+    return str(value) if isinstance(value, Decimal) else _NESTED.encode(value)
 
 
 def write_decimal(value: Decimal) -> str:
     """Return a number in plain digits: 1E+2 is 100, 7.0 is 7. A magnitude beyond 400 digits keeps its exponent."""
+    if not value:
+        return "0"  # also -0.0 and 0E+500, which equal it
     if abs(value.adjusted()) > 400:
         return str(value)
     text = format(value, "f")

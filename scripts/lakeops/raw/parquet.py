@@ -10,9 +10,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lakeops.raw.chunk import Chunk, RefusedFile, make_broken
+from lakeops.raw.chunk import SOURCE_ROW, Chunk, RefusedFile, make_broken, refuse_reserved
 
 ROWS_PER_CHUNK = 500_000
+_MAGIC = b"PAR1"
+# 8 bytes of magic and 4 of length stand around the smallest footer.
+_SMALLEST = 12
 
 
 def read_parquet(path: Path) -> Iterator[Chunk]:
@@ -20,38 +23,64 @@ def read_parquet(path: Path) -> Iterator[Chunk]:
 
     Raises
     ------
-    RefusedFile : no Parquet file, cut short, or damaged.
+    RefusedFile : no Parquet file, cut short, damaged, or with a type we cannot hold.
     """
+    _check_ends(path)
     try:
-        with pq.ParquetFile(path) as file:
+        # Checksums are verified where the writer left them; without, a flipped bit in a number looks like a number.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
-            if len(set(names)) < len(names):
-                raise RefusedFile("bad_header", "a column name stands twice", "ask the sender for the file again")
+            if not names or len(set(names)) < len(names):
+                raise RefusedFile(
+                    "bad_header",
+                    "a column name stands twice" if names else "it has no columns",
+                    "ask the sender for the file again",
+                )
+            refuse_reserved(names)
             row = 1
             for batch in file.iter_batches(batch_size=ROWS_PER_CHUNK):
-                rows = pl.DataFrame(pl.from_arrow(batch)).with_columns(
-                    pl.int_range(row, row + batch.num_rows, dtype=pl.Int64).alias("_source_row")
-                )
+                yield _make_chunk(batch, row)
                 row += batch.num_rows
-                yield _make_chunk(rows)
             if row == 1:
-                yield _make_chunk(pl.DataFrame(pl.from_arrow(file.schema_arrow.empty_table())).with_columns(
-                    pl.lit(1, dtype=pl.Int64).alias("_source_row")))  # fmt: skip
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
+                yield _make_chunk(file.schema_arrow.empty_table(), row)
+    except (pa.ArrowException, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        if getattr(error, "errno", None):  # the disk failed, not the file
             raise
         raise RefusedFile(
             "unreadable",
-            f"this is not a whole Parquet file: {str(error).splitlines()[0][:200]}",
-            "the file may still be on its way, or was cut short: ask the sender for it again",
+            f"this Parquet file cannot be read: {str(error).splitlines()[0][:200] if str(error) else type(error)}",
+            "the file is damaged, or holds a type we do not know: ask the sender for it again",
         ) from error
 
 
-def _make_chunk(rows: pl.DataFrame) -> Chunk:
+def _check_ends(path: Path) -> None:
+    with path.open("rb") as file:
+        begin = file.read(4)
+        size = path.stat().st_size
+        file.seek(max(0, size - 4))
+        end = file.read()
+    if not begin:
+        raise RefusedFile("empty", "the file has no bytes", "ask the sender for the file again")
+    if begin != _MAGIC[: len(begin)]:
+        raise RefusedFile(
+            "unreadable", f"this is no Parquet file: it begins with {begin!r}", "ask the sender for the file again"
+        )
+    if end != _MAGIC or size < _SMALLEST:
+        raise RefusedFile(
+            "truncated",
+            f"the Parquet file has no footer at its end ({size:,} bytes)",
+            "the file may still be on its way, or was cut short: ask the sender for it again",
+        )
+
+
+def _make_chunk(data: pa.RecordBatch | pa.Table, first: int) -> Chunk:
+    numbers = pl.int_range(first, first + data.num_rows, dtype=pl.Int64, eager=True)
+    rows = pl.DataFrame(pl.from_arrow(data)).with_columns(numbers.alias(SOURCE_ROW))
+
     def get_raw(wanted: Iterable[int]) -> dict[int, str]:
-        found = rows.filter(pl.col("_source_row").is_in(list(wanted)))
+        found = rows.filter(pl.col(SOURCE_ROW).is_in(list(wanted)))
         return {
-            record.pop("_source_row"): json.dumps(record, default=str, ensure_ascii=False)
+            record.pop(SOURCE_ROW): json.dumps(record, default=str, ensure_ascii=False)
             for record in found.iter_rows(named=True)
         }
 
