@@ -40,7 +40,7 @@ def read_file(path: Path, contract: Contract) -> Iterator[Chunk]:
         case "jsonl":
             from lakeops.raw.jsonl import read_jsonl
 
-            yield from read_jsonl(path)
+            yield from read_jsonl(path, notes_absent=contract.load.partial_updates)
         case "parquet":
             from lakeops.raw.parquet import read_parquet
 
@@ -48,4 +48,4 @@ def read_file(path: Path, contract: Contract) -> Iterator[Chunk]:
         case "xlsx":
             from lakeops.raw.workbook import read_workbook
 
-            yield from read_workbook(path)
+            yield from read_workbook(path, {column.name: column.type.kind for column in contract.columns})

@@ -14,6 +14,7 @@ import polars as pl
 from lakeops.raw.chunk import SOURCE_ROW, Chunk, RefusedFile, make_broken, refuse_reserved
 from lakeops.raw.stream import ByteStream, check_packing
 
+ABSENT = "_absent"
 BLOCK_BYTES = 32 << 20
 MAX_RECORD_BYTES = 1 << 20
 # Shorter lines without an escape cannot nest too deeply to be written again, nor hold half a surrogate pair.
@@ -40,12 +41,13 @@ _DECODER = json.JSONDecoder(
 )  # fmt: skip
 
 
-def read_jsonl(path: Path) -> Iterator[Chunk]:
+def read_jsonl(path: Path, notes_absent: bool = False) -> Iterator[Chunk]:
     """Read a file of JSON objects, one a line; blank lines are no records.
 
     Parameters
     ----------
     path : the file, UTF-8; `.gz` and `.zst` are unpacked on the way.
+    notes_absent : add a column `_absent`, the names that a record leaves out and others of its chunk bring.
 
     Yields
     ------
@@ -65,12 +67,12 @@ def read_jsonl(path: Path) -> Iterator[Chunk]:
         end = data.rfind(b"\n") + 1
         rest = data[end:]
         if end:
-            yield _make_chunk(_decode(data[:end], line), line)
+            yield _make_chunk(_decode(data[:end], line), line, notes_absent)
             line += data.count(b"\n", 0, end)
         if len(rest) > MAX_RECORD_BYTES:
             raise _refuse_length(line)
     if rest:
-        yield _make_chunk(_decode(rest, line), line)
+        yield _make_chunk(_decode(rest, line), line, notes_absent)
     elif line == 1:
         raise RefusedFile("empty", "the file has no bytes", "ask the sender for the file again")
     stream.close()
@@ -100,7 +102,7 @@ def _refuse_length(line: int) -> RefusedFile:
     )
 
 
-def _make_chunk(lines: list[str], first: int) -> Chunk:
+def _make_chunk(lines: list[str], first: int, notes_absent: bool) -> Chunk:
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
     broken = []
@@ -123,10 +125,15 @@ def _make_chunk(lines: list[str], first: int) -> Chunk:
         numbers.append(line)
         names.update(dict.fromkeys(record))
     refuse_reserved(names)
+    if notes_absent and ABSENT in names:
+        raise RefusedFile("bad_header", f"{ABSENT} is a name the loader keeps for itself", "name it otherwise")
     columns = {
         name: pl.Series(name, [_write_text(record.get(name)) for record in records], dtype=pl.String) for name in names
     }
     rows = pl.DataFrame(columns | {SOURCE_ROW: pl.Series(numbers, dtype=pl.Int64)})
+    if notes_absent:
+        absent = [[name for name in names if name not in record] for record in records]
+        rows = rows.with_columns(pl.Series(ABSENT, absent, dtype=pl.List(pl.String)))
 
     def get_raw(wanted: Iterable[int]) -> dict[int, str]:
         return {number: lines[number - first].removesuffix("\r") for number in wanted}

@@ -26,6 +26,7 @@ class Landing:
     source_file : its identity, relative to the project's root.
     contract : the contract that claims it; None if none does.
     size_bytes, mtime_ns, ctime_ns : as the file system gives them.
+    refusal : why it must not even be opened; empty if it may be.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Landing:
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
+    refusal: str = ""
 
     @property
     def stat_key(self) -> tuple[int, int, int]:
@@ -45,6 +47,8 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
     """List every file under `raw`, in the order of their names.
 
     Names that begin with `_` or `.` are not data (a convention of Hive and Spark), nor are Markdown files.
+    A link is followed while it stays under `raw`. One that leads out of it, nowhere, or to a folder that is listed
+    anyway is itself listed, with a `refusal`, and not followed; so is what is neither a file nor a folder.
 
     Parameters
     ----------
@@ -68,7 +72,8 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
     claims = [(contract, _compile_patterns(contract.load.files)) for contract in contracts]
     landings = []
     base = make_file_identity(raw, root)
-    for entry, relative in sorted(_walk(raw, ""), key=lambda found: found[1]):
+    inside = os.path.realpath(raw)
+    for entry, relative, refusal in sorted(_walk(inside, raw, "", set()), key=lambda found: found[1]):
         claimed = [contract for contract, pattern in claims if pattern.fullmatch(relative)]
         if len(claimed) > 1:
             raise ContractError(
@@ -78,7 +83,7 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
                 found=", ".join(contract.name for contract in claimed),
                 next_step="narrow the patterns under load.files of one of them",
             )
-        stat = entry.stat()
+        stat = entry.stat(follow_symlinks=not refusal)
         landings.append(
             Landing(
                 path=Path(entry.path),
@@ -87,6 +92,7 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
                 size_bytes=stat.st_size,
                 mtime_ns=stat.st_mtime_ns,
                 ctime_ns=stat.st_ctime_ns,
+                refusal=refusal,
             )
         )
     return landings
@@ -98,15 +104,47 @@ def compute_fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _walk(folder: Path | str, prefix: str) -> Iterator[tuple[os.DirEntry[str], str]]:
+def _walk(
+    inside: str, folder: Path | str, prefix: str, linked: set[str]
+) -> Iterator[tuple[os.DirEntry[str], str, str]]:
+    """Yield every entry that is no folder, its name under the raw root, and why it is refused, if it is.
+
+    Parameters
+    ----------
+    inside : real path of the raw root, which no link may leave.
+    folder, prefix : where to look, and its name under the root.
+    linked : real paths of the folders reached by a link so far.
+    """
     with os.scandir(folder) as entries:
-        for entry in entries:
+        for entry in sorted(entries, key=lambda found: found.name):
             if entry.name.startswith(("_", ".")):
                 continue
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+            refusal = _judge_link(entry, inside, linked) if entry.is_symlink() else ""
+            if not refusal and entry.is_dir():
+                yield from _walk(inside, entry.path, f"{prefix}{entry.name}/", linked)
             elif not entry.name.endswith(".md"):
-                yield entry, prefix + entry.name
+                if not refusal and not entry.is_file():
+                    refusal = "no_file: a pipe, a socket or a device"
+                yield entry, prefix + entry.name, refusal
+
+
+def _judge_link(entry: os.DirEntry[str], inside: str, linked: set[str]) -> str:
+    target = os.path.realpath(entry.path)
+    if target != inside and not target.startswith(inside + os.sep):
+        return f"link_outside: a link out of the raw folder, to {target}"
+    try:
+        is_folder = Path(target).stat() and entry.is_dir()
+    except OSError:
+        return f"broken_link: a link to {target}, where nothing can be read"
+    if not is_folder:
+        return ""
+    # Every folder is listed once: links that lead to one another would else be followed without end. One that hides
+    # behind a _ or a dot is listed by the first link to it alone, so that a sender may switch versions by a link.
+    is_hidden = any(name.startswith(("_", ".")) for name in target.removeprefix(inside).split(os.sep))
+    if not is_hidden or target in linked:
+        return f"link_repeats: a link to {target}, whose files are listed under another name"
+    linked.add(target)
+    return ""
 
 
 def _compile_patterns(patterns: list[str]) -> re.Pattern[str]:

@@ -37,12 +37,13 @@ def read_parquet(path: Path) -> Iterator[Chunk]:
                     "ask the sender for the file again",
                 )
             refuse_reserved(names)
+            schema = _adapt_schema(file.schema_arrow)
             row = 1
             for batch in file.iter_batches(batch_size=ROWS_PER_CHUNK):
-                yield _make_chunk(batch, row)
+                yield _make_chunk(pa.Table.from_batches([batch]).cast(schema), row)
                 row += batch.num_rows
             if row == 1:
-                yield _make_chunk(file.schema_arrow.empty_table(), row)
+                yield _make_chunk(schema.empty_table(), row)
     except (pa.ArrowException, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         if getattr(error, "errno", None):  # the disk failed, not the file
             raise
@@ -73,7 +74,21 @@ def _check_ends(path: Path) -> None:
         )
 
 
-def _make_chunk(data: pa.RecordBatch | pa.Table, first: int) -> Chunk:
+def _adapt_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with every zone as UTC, which changes no moment; polars knows no zone like +05:30."""
+    for place, column in enumerate(schema):
+        if pa.types.is_decimal256(column.type):
+            raise RefusedFile(
+                "unreadable",
+                f"column {column.name} is {column.type}: we hold 38 digits",
+                "ask the sender for decimals of at most 38 digits",
+            )
+        if pa.types.is_timestamp(column.type) and column.type.tz:
+            schema = schema.set(place, column.with_type(pa.timestamp(column.type.unit, tz="UTC")))
+    return schema
+
+
+def _make_chunk(data: pa.Table, first: int) -> Chunk:
     numbers = pl.int_range(first, first + data.num_rows, dtype=pl.Int64, eager=True)
     rows = pl.DataFrame(pl.from_arrow(data)).with_columns(numbers.alias(SOURCE_ROW))
 

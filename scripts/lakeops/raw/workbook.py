@@ -4,37 +4,63 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator
+import re
+import xml.etree.ElementTree as ET
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import polars as pl
 from python_calamine import CalamineError, CalamineWorkbook, WorksheetNotFound
 
-from lakeops.raw.chunk import Chunk, RefusedFile, make_broken
+from lakeops.raw.chunk import SOURCE_ROW, Chunk, RefusedFile, make_broken, refuse_reserved
 from lakeops.raw.jsonl import write_decimal
 
+MAX_UNPACKED_BYTES = 1 << 30
+MAX_UNPACKED_RATIO = 200
+# The reader lays a sheet out as a full grid: one cell in its far corner would ask for 17,179,869,184 cells.
+MAX_CELLS = 50_000_000
+_BLOCK = 1 << 20
+# A binary float is exact for whole numbers up to here; a longer number in a cell has lost its last digits.
+_EXACT_WHOLE = 2**53
+_PLACE = re.compile(rb'<c\s[^>]*?\br="([A-Z]{1,3})([0-9]{1,7})"[^>]*>')
+_IS_ERROR = re.compile(rb'\bt="e"')
+_MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+_RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
-def read_workbook(path: Path) -> Iterator[Chunk]:
+
+def read_workbook(path: Path, kinds: Mapping[str, str]) -> Iterator[Chunk]:
     """Read a workbook's first sheet; its first row holds the names, `_source_row` is the sheet's row number.
+
+    Parameters
+    ----------
+    path : the workbook.
+    kinds : the kind of each column's type in the contract. A cell with a date is a day or a moment, as wanted there.
 
     Raises
     ------
-    RefusedFile : no workbook, no sheet, no header, or a header with repeated names.
+    RefusedFile : no workbook, no sheet, no header, a header with repeated names, or one that explodes when unpacked.
     """
+    if path.stat().st_size == 0:
+        raise RefusedFile("empty", "the file has no bytes", "ask the sender for the file again")
     try:
+        with zipfile.ZipFile(path) as archive:
+            _check_size(archive)
+            errors = _find_error_cells(archive)
         with CalamineWorkbook.from_path(str(path)) as workbook:
             cells = workbook.get_sheet_by_index(0).to_python(skip_empty_area=False)
-    except (CalamineError, WorksheetNotFound, OSError, IndexError) as error:
-        if isinstance(error, FileNotFoundError):
+    except (CalamineError, WorksheetNotFound, OSError, IndexError, KeyError, ET.ParseError, zipfile.BadZipFile,
+            NotImplementedError, RuntimeError, EOFError, ValueError) as error:  # fmt: skip
+        if getattr(error, "errno", None):  # the disk failed, not the file
             raise
         raise RefusedFile(
             "unreadable",
             f"this is not a readable XLSX workbook: {error}",
             "open it in a spreadsheet and save it again as .xlsx, or ask the sender for it again",
         ) from error
-    names = [_write_text(cell) or "" for cell in cells[0]] if cells else []
+    names = [(_write_text(cell, "varchar") or "").strip() for cell in cells[0]] if cells else []
     while names and not names[-1]:
         names.pop()
     if not names or "" in names or len(set(names)) < len(names):
@@ -43,19 +69,26 @@ def read_workbook(path: Path) -> Iterator[Chunk]:
             f"row 1 must name every column once, found {names!r}",
             "mend the first row of the first sheet",
         )
+    refuse_reserved(names)
+    wanted = [kinds.get(name, "varchar") for name in names]
+    wanted += ["varchar"] * (max(map(len, cells)) - len(names))
     records, numbers, broken = [], [], []
     for number, row in enumerate(cells[1:], 2):
-        texts = [_write_text(cell) for cell in row]
+        texts = [_write_text(cell, kind) for cell, kind in zip(row, wanted, strict=False)]
+        for place in errors.get(number, ()):  # the reader hands a formula's error on as an empty cell
+            texts[place] = "#ERROR"
         if not any(texts):
             continue
-        if any(texts[len(names) :]):
-            broken.append((number, "wrong_field_count", f"a cell stands outside the {len(names)} named columns",
-                           json.dumps(texts, ensure_ascii=False)))  # fmt: skip
+        outside = any(texts[len(names) :])
+        if outside or number in errors:
+            detail = f"a cell stands outside the {len(names)} named columns" if outside else "a formula gave an error"
+            reason = "wrong_field_count" if outside else "error_cell"
+            broken.append((number, reason, detail, json.dumps(texts, ensure_ascii=False)))
             continue
         records.append(texts[: len(names)])
         numbers.append(number)
     rows = pl.DataFrame(records, schema=dict.fromkeys(names, pl.String), orient="row")
-    rows = rows.with_columns(pl.Series("_source_row", numbers, dtype=pl.Int64))
+    rows = rows.with_columns(pl.Series(SOURCE_ROW, numbers, dtype=pl.Int64))
     originals = dict(zip(numbers, records, strict=True))
 
     def get_raw(wanted: Iterable[int]) -> dict[int, str]:
@@ -64,14 +97,82 @@ def read_workbook(path: Path) -> Iterator[Chunk]:
     yield Chunk(rows, make_broken(broken), get_raw)
 
 
-def _write_text(cell: Any) -> str | None:
+def _check_size(archive: zipfile.ZipFile) -> None:
+    """Refuse a workbook by what its directory says it unpacks to; nothing has been unpacked yet."""
+    unpacked = sum(member.file_size for member in archive.infolist())
+    packed = sum(member.compress_size for member in archive.infolist())
+    if unpacked > MAX_UNPACKED_BYTES or unpacked > MAX_UNPACKED_RATIO * max(packed, 1):
+        raise _refuse_bomb(
+            f"{packed:,} bytes unpack to {unpacked:,}; allowed are {MAX_UNPACKED_BYTES:,}, "
+            f"and {MAX_UNPACKED_RATIO} times the packed size"
+        )
+
+
+def _find_error_cells(archive: zipfile.ZipFile) -> dict[int, list[int]]:
+    """Return the columns (from 0) of error cells by row, of the first sheet.
+
+    Every member is read to its end on the way: a directory that lies about a size fails its checksum here, block by
+    block, and not in a reader that has believed it.
+    """
+    first = _find_first_sheet(archive)
+    errors: dict[int, list[int]] = {}
+    for member in archive.infolist():
+        is_sheet = member.filename.startswith("xl/worksheets/")
+        last_row = last_column = 0
+        with archive.open(member) as file:
+            rest = b""
+            while block := file.read(_BLOCK):
+                if not is_sheet:
+                    continue
+                block = rest + block
+                for match in _PLACE.finditer(block):
+                    row, column = int(match[2]), _count_column(match[1])
+                    last_row, last_column = max(last_row, row), max(last_column, column)
+                    if member.filename == first and _IS_ERROR.search(match[0]):
+                        errors.setdefault(row, []).append(column - 1)
+                # A tag may be cut by the end of a block.
+                cut = block.rfind(b"<")
+                rest = block[cut:] if cut >= 0 and b">" not in block[cut:] and len(block) - cut < _BLOCK else b""
+        if last_row * last_column > MAX_CELLS:
+            raise _refuse_bomb(f"a sheet spans {last_row:,} rows by {last_column:,} columns")
+    return errors
+
+
+def _find_first_sheet(archive: zipfile.ZipFile) -> str:
+    """Return the name of the member that holds the first sheet, in the order of the workbook's tabs."""
+    sheet = ET.fromstring(archive.read("xl/workbook.xml")).find(f"{_MAIN}sheets/{_MAIN}sheet")
+    if sheet is None:
+        return ""
+    for relation in ET.fromstring(archive.read("xl/_rels/workbook.xml.rels")):
+        if relation.get("Id") == sheet.get(_RELATION):
+            return str(PurePosixPath("xl") / relation.get("Target", "")).removeprefix("/")
+    return ""
+
+
+def _count_column(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - ord("A") + 1
+    return number
+
+
+def _refuse_bomb(detail: str) -> RefusedFile:
+    return RefusedFile("zip_bomb", detail, "ask the sender for a plain workbook, or for CSV if it is really that large")
+
+
+def _write_text(cell: Any, kind: str) -> str | None:
     if isinstance(cell, str):
         return cell.strip() or None
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, float):
         # A cell holds a binary float; its shortest exact spelling is the number a person sees.
-        return write_decimal(Decimal(repr(cell)))
+        number = Decimal(repr(cell))
+        if abs(cell) > _EXACT_WHOLE and cell.is_integer():
+            return f"{number.normalize():E}"  # fits a double, and no column that wants every digit
+        return write_decimal(number)
     if isinstance(cell, dt.datetime):
-        return cell.date().isoformat() if cell.time() == dt.time() else cell.isoformat()
+        return cell.isoformat() if kind == "timestamp" or cell.time() != dt.time() else cell.date().isoformat()
+    if isinstance(cell, dt.date):
+        return f"{cell.isoformat()}T00:00:00" if kind == "timestamp" else cell.isoformat()
     return None if cell is None else str(cell)
