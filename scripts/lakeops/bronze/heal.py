@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from decimal import Decimal
 
 import polars as pl
 from deltalake import DeltaTable
@@ -114,6 +115,17 @@ def _catch_up(lake: Lake, contract: Contract, behind: int, last: int) -> None:
         (pl.col("table_name") == contract.table) & (pl.col("batch_id") > behind)
     )
     if touched.height:
-        parsed = pl.DataFrame([json.loads(key) for key in touched["key_json"]], infer_schema_length=None)
-        keys = pl.concat([keys, parsed.select(pl.col(name).cast(keys.schema[name]) for name in keys.columns)]).unique()
+        parsed = [_parse_key(key, keys.schema) for key in touched["key_json"]]
+        keys = pl.concat([keys, pl.DataFrame(parsed, schema=keys.schema, orient="row")]).unique()
     refresh_current(lake, contract, keys, last, "heal")
+
+
+def _parse_key(key_json: str, schema: pl.Schema) -> tuple[object, ...]:
+    """Read a key back from its record; polars casts no text to a time with a zone."""
+    parse = {
+        pl.Date: dt.date.fromisoformat,
+        pl.Datetime: dt.datetime.fromisoformat,
+        pl.Decimal: Decimal,
+    }
+    key = json.loads(key_json)
+    return tuple(parse.get(dtype.base_type(), lambda value: value)(key[name]) for name, dtype in schema.items())
