@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import os
 import shutil
@@ -57,6 +58,25 @@ sources:
 LOADER_COLUMNS = ["_batch_id", "_ingested_at", "_source_file", "_source_row"]
 
 
+DAY = dt.date(2024, 4, 1)
+
+
+def sales(*rows: tuple) -> str:
+    """Return a file of sales with the given rows."""
+    return _write_csv(("sale_id", "sale_dt", "amount"), rows)
+
+
+def items(*rows: tuple) -> str:
+    """Return a file of items with the given rows."""
+    return _write_csv(("item_id", "name", "changed_at"), rows)
+
+
+def _write_csv(header: tuple, rows: tuple) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([header, *rows])
+    return out.getvalue()
+
+
 @dataclass(frozen=True)
 class Project:
     """A project of a test's own: contracts, landing zone, lake and warehouse in one folder."""
@@ -78,6 +98,13 @@ class Project:
         if path.stat().st_mtime_ns == before:
             os.utime(path, ns=(before + 1, before + 1))
         return path
+
+    def change_contract(self, old: str, new: str) -> None:
+        """Replace a piece of the contracts' text."""
+        file = self.root / "dbt" / "models" / "bronze" / "shop.yml"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
 
     def load(self) -> LoadOutcome:
         return pipeline.run_load(self.settings)

@@ -44,17 +44,88 @@ def load(
     lake: LakeOption = None,
     manifest: WarehouseOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what a load would do, and do nothing")] = False,
+    only: Annotated[str | None, typer.Option("--only", help="Only the files of this table")] = None,
+    reload: Annotated[
+        list[Path] | None, typer.Option("--reload", help="Load this file again, known or not (repeatable)")
+    ] = None,
+    limit_files: Annotated[int | None, typer.Option("--limit-files", min=1, help="Load at most so many files")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="Only files changed on or after this day (UTC)")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file, also those that look unchanged")] = False,
 ) -> None:
     """Commit new and changed raw files to bronze, once."""
     from lakeops import report
 
     settings = load_settings(raw, lake, manifest)
+    selection = pipeline.Selection(
+        only=only,
+        reload=tuple(reload or ()),
+        limit_files=limit_files,
+        since=dt.datetime.combine(_parse_day(since, "--since"), dt.time(), dt.UTC) if since else None,
+        verify=verify,
+        root=settings.root,
+    )
     if dry_run:
-        report.show_plan(pipeline.plan_load(settings))
+        report.show_plan(pipeline.plan_load(settings, selection))
         return
-    outcome = pipeline.run_load(settings)
+    outcome = pipeline.run_load(settings, selection)
     report.show_loads([outcome])
     pipeline.raise_if_refused(outcome)
+
+
+quarantine = typer.Typer(help="Records that did not keep their contract: look at them, load them, or let them go.")
+app.add_typer(quarantine, name="quarantine")
+TableOption = Annotated[str | None, typer.Option("--table", help="Only records of this table")]
+FileOption = Annotated[
+    str | None, typer.Option("--file", help="Only records of this raw file, named as the ledger does")
+]
+
+
+@quarantine.command("list")
+def list_quarantine(
+    table: TableOption = None,
+    file: FileOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also what is superseded, replayed or discarded")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Count quarantined records by table, file, reason, batch and status."""
+    from lakeops import report, warehouse
+
+    groups = warehouse.count_quarantine(load_settings().warehouse, table, file, everything=everything)
+    report.show_quarantine_groups(groups, as_json=as_json)
+
+
+@quarantine.command("show")
+def show_quarantine(
+    table: TableOption = None,
+    file: FileOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also what is superseded, replayed or discarded")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many records")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Show quarantined records word for word; they may hold personal data."""
+    from lakeops import report, warehouse
+
+    records = warehouse.list_quarantine(load_settings().warehouse, table, file, everything=everything, limit=limit)
+    report.show_quarantine_records(records, as_json=as_json)
+
+
+@quarantine.command("replay")
+def replay_quarantine(table: TableOption = None, file: FileOption = None) -> None:
+    """Judge open records again by the contracts of today, and load those that keep them now."""
+    from lakeops import report
+
+    report.show_replays(pipeline.run_replay(load_settings(), table, file))
+
+
+@quarantine.command("discard")
+def discard_quarantine(
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with your account and the time")],
+    table: TableOption = None,
+    file: FileOption = None,
+) -> None:
+    """Close open records without loading them. They stay readable."""
+    count = pipeline.run_discard(load_settings(), table, file, reason)
+    console.say(f"{count:,} record(s) discarded; lakeops quarantine list --all still shows them")
 
 
 @app.command()
@@ -98,7 +169,7 @@ def generate(
 
     contracts = load_contracts(load_settings().models)
     summary = generate_data(
-        contracts, out, seed, _parse_day(start_date), days, DEFAULT_SCALE if scale is None else scale
+        contracts, out, seed, _parse_day(start_date, "--start-date"), days, DEFAULT_SCALE if scale is None else scale
     )
     report.show_generated(summary)
 
@@ -113,16 +184,16 @@ def demo() -> None:
     pipeline.raise_if_failed(outcome)
 
 
-def _parse_day(text: str) -> dt.date:
+def _parse_day(text: str, option: str) -> dt.date:
     try:
         return dt.date.fromisoformat(text)
     except ValueError as error:
         raise UsageError(
-            "The start date cannot be read.",
-            where="--start-date",
+            "A date cannot be read.",
+            where=option,
             expected="a day as YYYY-MM-DD",
             found=text,
-            next_step="for example --start-date 2024-04-01",
+            next_step=f"for example {option} 2024-04-01",
         ) from error
 
 

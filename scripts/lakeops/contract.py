@@ -21,7 +21,7 @@ from lakeops.errors import ContractError
 
 OPS_SOURCE = "ops"
 # The names the loader writes itself; a contract may not use them.
-LOADER_COLUMNS = ("_batch_id", "_ingested_at", "_source_file", "_source_row")
+LOADER_COLUMNS = ("_batch_id", "_ingested_at", "_source_file", "_source_row", "_rescued", "_is_deleted", "_absent")
 ROW_TESTS = ("not_null", "accepted_values", "accepted_range", "matches_regex")
 
 
@@ -63,12 +63,15 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a bronze table or an ops record."""
+    """A column of a bronze table or an ops record; an optional one may be missing from a file."""
 
     name: str
     type: DataType
     description: str = ""
     personal: bool = False
+    optional: bool = False
+    # Where it stands; worked out only when somebody has to be told.
+    place: object = field(default=None, compare=False, repr=False)
 
 
 def _check_time_zone(name: str) -> str:
@@ -79,6 +82,16 @@ def _check_time_zone(name: str) -> str:
     return name
 
 
+class MaxQuarantined(BaseModel):
+    """When a file has so many bad rows that it is refused: above `percent`, and at least `min_rows` of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    percent: Annotated[float, Field(ge=0, lt=100)]
+    min_rows: Annotated[int, Field(ge=1)]
+    reason: Annotated[str, Field(min_length=10)]
+
+
 class Load(BaseModel):
     """The keys under `config.meta.load`. docs/contracts.md explains each of them."""
 
@@ -86,14 +99,37 @@ class Load(BaseModel):
 
     files: Annotated[list[str], Field(min_length=1)]
     format: Literal["csv", "jsonl", "xlsx", "parquet"]
-    mode: Literal["append", "merge"] = "append"
+    mode: Literal["append", "merge", "replace"] = "append"
     key: Annotated[list[str], Field(min_length=1)]
     sequence_by: list[str] = []
+    delete_when: str | None = None
+    partial_updates: bool = False
+    aliases: dict[str, list[str]] = {}
     derive: dict[str, str] = {}
     business_date: str | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     time_zone: Annotated[str, AfterValidator(_check_time_zone)] = "UTC"
-    on_new_column: Literal["evolve", "refuse", "ignore"] = "refuse"
+    on_new_column: Literal["evolve", "rescue", "refuse", "ignore"] = "refuse"
+    on_bad_value: Literal["quarantine", "rescue", "refuse"] = "quarantine"
+    max_quarantined: MaxQuarantined | None = None
+
+    @property
+    def keeps_changes(self) -> bool:
+        """Tell whether the truth is a table of changes, and the table itself derived from it."""
+        return self.mode != "append"
+
+    @property
+    def rescues(self) -> bool:
+        """Tell whether the table has a column `_rescued`."""
+        return "rescue" in (self.on_new_column, self.on_bad_value)
+
+    @model_validator(mode="after")
+    def _check_modes(self) -> Load:
+        if self.delete_when and self.mode != "merge":
+            raise ValueError("delete_when needs mode: merge; a full snapshot deletes by leaving out")
+        if self.partial_updates and self.mode != "merge":
+            raise ValueError("partial_updates needs mode: merge")
+        return self
 
     @model_validator(mode="after")
     def _check_files(self) -> Load:
@@ -289,6 +325,7 @@ def _read_contract(source: dict[str, Any], table: dict[str, Any], place: _Place)
         ("key", load.key),
         ("sequence_by", load.sequence_by),
         ("derive", list(load.derive)),
+        ("aliases", list(load.aliases)),
         ("business_date", [load.business_date] if load.business_date else []),
     ):
         for name in wanted:
@@ -332,6 +369,8 @@ def _read_columns(table: dict[str, Any], place: _Place) -> tuple[Column, ...]:
                 type=_parse_type(str(column.get("data_type", "")), at.at("data_type")),
                 description=column.get("description", ""),
                 personal=bool(_dig(column, "config", "meta", "personal")),
+                optional=bool(_dig(column, "config", "meta", "optional")),
+                place=at.at("data_type"),
             )
         )
     _check_unique([column.name for column in columns], place)

@@ -59,7 +59,7 @@ def ensure_table(path: Path, columns: Iterable[Column]) -> None:
 
     Raises
     ------
-    BronzeCommitError : a column exists with another type, or the table cannot be written.
+    BronzeCommitError : the table cannot be written.
     """
     schema = pa.schema([pa.field(column.name, get_arrow_type(column.type)) for column in columns])
     try:
@@ -68,17 +68,8 @@ def ensure_table(path: Path, columns: Iterable[Column]) -> None:
             DeltaTable.create(str(path), schema=schema, configuration=CONFIGURATION, mode="ignore")
             return
         table = DeltaTable(str(path))
-        present = {field.name: field.type for field in table.schema().fields}
+        present = {field.name for field in table.schema().fields}
         wanted = Schema.from_arrow(schema).fields
-        for field in wanted:
-            if field.name in present and present[field.name] != field.type:
-                raise BronzeCommitError(
-                    "A column's type in the contract differs from the table's.",
-                    where=f"{path}, column {field.name}",
-                    expected=f"{present[field.name]}, as the table has it",
-                    found=str(field.type),
-                    next_step="give the contract the old type back, or give the column a new name",
-                )
         add_columns(table, [field for field in wanted if field.name not in present])
     except (DeltaError, OSError) as error:
         raise make_commit_error(path, error) from error

@@ -65,6 +65,10 @@ class Ledger:
         if entry.status == "superseded":
             # What follows in the same commit may be no load: a file restated into a copy of another one.
             self._loaded.pop(entry.source_file, None)
+            self._replayed.pop(entry.source_file, None)
+        elif entry.status == "replayed":
+            self.replays.add(entry.batch_id)
+            self._replayed[entry.source_file] = self._replayed.get(entry.source_file, 0) + entry.rows_accepted
         else:
             self.latest[entry.source_file] = entry
         if entry.status == "loaded":

@@ -8,17 +8,31 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from lakeops.bronze import LoadOutcome, Plan, commit_load, ensure_lake, get_next_batch, heal_lake, list_candidates
+from lakeops.bronze import (
+    LoadOutcome,
+    Plan,
+    Replay,
+    commit_load,
+    discard_quarantine,
+    ensure_lake,
+    get_next_batch,
+    heal_lake,
+    list_candidates,
+    record_schema_changes,
+    replay_quarantine,
+    widen_tables,
+)
 from lakeops.bronze import plan_load as make_plan
 from lakeops.console import say, show_progress
 from lakeops.contract import Contracts, load_contracts
-from lakeops.errors import BronzeCommitError, DbtError, LockedError, RawFileRefusedError
+from lakeops.errors import BronzeCommitError, DbtError, LockedError, RawFileRefusedError, UsageError
 from lakeops.ledger import Ledger, load_ledger
-from lakeops.paths import Lake
+from lakeops.paths import Lake, make_file_identity
 from lakeops.raw import Landing, compute_fingerprint, list_landings
 from lakeops.settings import Settings
 
@@ -35,6 +49,31 @@ DEMO_LANDINGS = ((dt.date(2024, 3, 25), 3), (dt.date(2024, 3, 28), 2), (dt.date(
 DEMO_SEED = 42
 # Two people who start the job at once: the second waits this long before it gives up.
 LOCK_PATIENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which files a load looks at, and how.
+
+    Parameters
+    ----------
+    only : a table's name; None for all.
+    reload : files to load again although their bytes are known.
+    limit_files : at most so many files are loaded; None for all.
+    since : only files changed at or after this moment.
+    verify : read every file's bytes, also of those that look unchanged.
+    root : the project's root.
+    """
+
+    only: str | None = None
+    reload: tuple[Path, ...] = ()
+    limit_files: int | None = None
+    since: dt.datetime | None = None
+    verify: bool = False
+    root: Path = Path()
+
+
+EVERYTHING = Selection()
 
 
 @dataclass
@@ -87,54 +126,127 @@ def lock_lake(lake: Lake) -> Iterator[None]:
         ) from error
 
 
-def run_load(settings: Settings) -> LoadOutcome:
+@contextmanager
+def open_lake(settings: Settings) -> Iterator[tuple[Contracts, Ledger]]:
+    """Hold the lake, whole: locked, every table and view there, and mended after a killed run.
+
+    Yields
+    ------
+    The contracts and the ledger.
+
+    Raises
+    ------
+    LakeopsError : of the kind that says what is wrong; nothing of the caller's work was begun.
+    """
+    from lakeops.warehouse import connect, ensure_views
+
+    contracts = load_contracts(settings.models)
+    with lock_lake(settings.lake):
+        # The warehouse first: if somebody holds it, that must be known before anything is committed.
+        with connect(settings.warehouse) as connection:
+            widen_tables(settings.lake, contracts)
+            ensure_lake(settings.lake, contracts)
+            ensure_views(connection, settings.lake, contracts)
+        record_schema_changes(settings.lake, contracts, None, _now())
+        ledger = load_ledger(settings.lake)
+        for sentence in heal_lake(settings.lake, contracts, ledger, _now()):
+            say(f"healed: {sentence}")
+        yield contracts, ledger
+
+
+def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutcome:
     """Bring what lies in the landing zone into bronze.
+
+    Parameters
+    ----------
+    selection : which files to look at, and how.
 
     Raises
     ------
     LakeopsError : of the kind that says what went wrong. Refused files are not raised, but named in the outcome.
     """
-    from lakeops.warehouse import connect, ensure_views
-
     contracts = load_contracts(settings.models)
     landings = list_landings(settings.raw, contracts.tables, settings.root)
-    with lock_lake(settings.lake):
-        # The warehouse first: if somebody holds it, that must be known before anything is committed.
-        with connect(settings.warehouse) as connection:
-            ensure_lake(settings.lake, contracts)
-            ensure_views(connection, settings.lake, contracts)
-        ledger = load_ledger(settings.lake)
-        for sentence in heal_lake(settings.lake, contracts, ledger, _now()):
-            say(f"healed: {sentence}")
-        plan = _plan(landings, ledger)
-        work = plan.get_steps("load", "restate")
-        with show_progress("loading", len(work)) as advance:
+    with open_lake(settings) as (contracts, ledger):
+        plan = _plan(landings, contracts, ledger, selection)
+        with show_progress("loading", len(plan.get_steps("load", "restate"))) as advance:
             return commit_load(
                 plan,
                 settings.lake,
                 contracts,
                 ledger,
-                run_id=f"{_now():%Y%m%dT%H%M%S}-{os.getpid()}",
+                run_id=_make_run_id(),
                 first_batch=get_next_batch(settings.lake, contracts),
                 clock=_now,
                 on_file=advance,
             )
 
 
-def plan_load(settings: Settings) -> Plan:
-    """Return what `run_load` would do, and change nothing."""
+def plan_load(settings: Settings, selection: Selection = EVERYTHING) -> Plan:
+    """Return the very plan that `run_load` would carry out, and change nothing."""
     contracts = load_contracts(settings.models)
     landings = list_landings(settings.raw, contracts.tables, settings.root)
-    return _plan(landings, load_ledger(settings.lake))
+    return _plan(landings, contracts, load_ledger(settings.lake), selection)
 
 
-def _plan(landings: list[Landing], ledger: Ledger) -> Plan:
+def run_replay(settings: Settings, table: str | None, file: str | None) -> list[Replay]:
+    """Judge quarantined records again by the contracts of today, and commit those that keep them now."""
+    with open_lake(settings) as (contracts, ledger):
+        _check_table(contracts, table)
+        return list(
+            replay_quarantine(
+                settings.lake,
+                contracts,
+                ledger,
+                settings.root,
+                table=table,
+                file=file,
+                run_id=_make_run_id(),
+                first_batch=get_next_batch(settings.lake, contracts),
+                now=_now(),
+            )
+        )
+
+
+def run_discard(settings: Settings, table: str | None, file: str | None, reason: str) -> int:
+    """Close quarantined records without loading them; returns how many."""
+    with open_lake(settings) as (contracts, ledger):
+        _check_table(contracts, table)
+        return discard_quarantine(settings.lake, contracts, ledger, table, file, reason, _now())
+
+
+def _check_table(contracts: Contracts, table: str | None) -> None:
+    if table is not None:
+        contracts.get_table(table)
+
+
+def _make_run_id() -> str:
+    return f"{_now():%Y%m%dT%H%M%S}-{os.getpid()}"
+
+
+def _plan(landings: list[Landing], contracts: Contracts, ledger: Ledger, selection: Selection) -> Plan:
     from concurrent.futures import ThreadPoolExecutor
 
-    candidates = list_candidates(landings, ledger)
+    if selection.only is not None:
+        contract = contracts.get_table(selection.only)
+        landings = [landing for landing in landings if landing.contract == contract]
+    if selection.since is not None:
+        since = selection.since.timestamp() * 1e9
+        landings = [landing for landing in landings if landing.mtime_ns >= since]
+    again = {make_file_identity(path.absolute(), selection.root) for path in selection.reload}
+    unknown = sorted(again - {landing.source_file for landing in landings})
+    if unknown:
+        raise UsageError(
+            "A file to reload is not in the landing zone.",
+            where=", ".join(unknown),
+            next_step="name files below the raw folder, as they lie there (see: lakeops load --dry-run)",
+        )
+    candidates = landings if selection.verify else list_candidates(landings, ledger)
+    candidates = [landing for landing in candidates if landing.contract is not None and not landing.refusal]
     with ThreadPoolExecutor(2) as pool:
-        hashes = pool.map(lambda landing: compute_fingerprint(landing.path), candidates)
-        return make_plan(landings, ledger, dict(zip((c.source_file for c in candidates), hashes, strict=True)))
+        hashes = list(pool.map(lambda landing: compute_fingerprint(landing.path), candidates))
+    fingerprints = {landing.source_file: sha for landing, sha in zip(candidates, hashes, strict=True)}
+    return make_plan(landings, ledger, fingerprints, reload=again, limit=selection.limit_files)
 
 
 def raise_if_refused(outcome: LoadOutcome) -> None:

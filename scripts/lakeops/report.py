@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from lakeops.bronze import LoadOutcome, Plan
+from lakeops.bronze import LoadOutcome, Plan, Replay
 from lakeops.bronze.tables import get_current
-from lakeops.console import print_table, say
+from lakeops.console import print_json, print_table, say
 from lakeops.contract import Contract
 from lakeops.delta import get_parts, open_table
 from lakeops.ledger import Ledger
@@ -76,6 +76,40 @@ def show_loads(loads: list[LoadOutcome]) -> None:
         say('quarantined records, word for word: duckdb duckdb/warehouse.duckdb "from quarantine"')
 
 
+def show_quarantine_groups(groups: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print how many quarantined records there are, by table, file, reason, batch and status."""
+    if as_json:
+        print_json(groups)
+    elif groups:
+        print_table(list(groups[0]), [tuple(group.values()) for group in groups])
+    else:
+        say("nothing is in quarantine")
+
+
+def show_quarantine_records(records: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print quarantined records word for word, each with its place and what is wrong with it."""
+    if as_json:
+        print_json(records)
+        return
+    for record in records:
+        print(f"{record['source_file']}:{record['source_row']}  {record['reason']}  {record['status']}")
+        print(f"  {record['column_name'] or 'record'}: {record['detail']}")
+        print(f"  | {record['raw_record']}")
+    if not records:
+        say("nothing is in quarantine")
+
+
+def show_replays(replays: list[Replay]) -> None:
+    """Print what a replay did, per file."""
+    if not replays:
+        say("nothing is open in quarantine")
+        return
+    print_table(
+        ["table", "file", "replayed", "still open", "problem"],
+        [(r.table, r.source_file, r.replayed, r.still_open, r.problem or None) for r in replays],
+    )
+
+
 def show_run(loads: list[LoadOutcome], steps: list[DbtOutcome], seconds: dict[str, float]) -> None:
     """Print what a run of the main job did: rows by table, models, tests, seconds by step, where to look next."""
     show_loads(loads)
@@ -115,7 +149,7 @@ def collect_status(lake: Lake, tables: tuple[Contract, ...], ledger: Ledger, now
                 "rows": int(parts["num_records"].sum()) if parts.height else 0,
                 "files": len(live),
                 "versions": table.version() + 1,
-                "quarantined": sum(entry.rows_quarantined for entry in live),
+                "quarantined": sum(e.rows_quarantined - ledger.count_replayed(e.source_file) for e in live),
                 "hours_since_load": round(hours, 1) if hours is not None else None,
                 "freshness": _judge_freshness(hours, contract.freshness),
             }

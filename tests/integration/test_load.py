@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import datetime as dt
-import io
 import json
 from decimal import Decimal
 
 import polars as pl
 import pytest
 
+from conftest import DAY, items, sales
 from lakeops import pipeline
 from lakeops.bronze import load as bronze_load
 from lakeops.errors import RawFileRefusedError
-
-DAY = dt.date(2024, 4, 1)
-
-
-def sales(*rows: tuple) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([("sale_id", "sale_dt", "amount"), *rows])
-    return out.getvalue()
-
-
-def items(*rows: tuple) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([("item_id", "name", "changed_at"), *rows])
-    return out.getvalue()
 
 
 def test_every_record_is_accepted_or_in_quarantine_with_its_line(project):
@@ -261,3 +245,29 @@ def test_a_deleted_warehouse_comes_back_with_the_next_load(project):
     project.load()
     assert project.sql("select count(*) from bronze.sales") == [(1,)]
     assert project.sql("select count(*) from manifest_processed_files") == [(1,)]
+
+
+def test_a_link_out_of_the_landing_zone_is_refused_and_never_read(project, tmp_path):
+    outside = tmp_path / "secret.csv"
+    outside.write_text(sales((1, DAY, 1)))
+    (project.root / "data_raw" / "sales").mkdir()
+    (project.root / "data_raw" / "sales" / "1.csv").symlink_to(outside)
+    project.land("sales/2.csv", sales((2, DAY, 2)))
+    outcome = project.load()
+    assert [name for name, _ in outcome.refused] == ["data_raw/sales/1.csv"]
+    assert "link_outside" in outcome.refused[0][1]
+    assert [row[0] for row in project.rows("sales")] == [2]
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_packed_files_load_as_they_are(project, suffix):
+    import pyarrow as pa
+
+    project.change_contract("sales/**/*.csv", f"sales/**/*.csv.{suffix}")
+    path = project.root / "data_raw" / "sales" / f"1.csv.{suffix}"
+    path.parent.mkdir()
+    with pa.CompressedOutputStream(str(path), {"gz": "gzip", "zst": "zstd"}[suffix]) as packed:
+        packed.write(sales((1, DAY, 1), ("x", DAY, 2)).encode())
+    project.load()
+    assert len(project.rows("sales")) == 1
+    assert project.sql("select source_row, raw_record from quarantine") == [(3, "x,2024-04-01,2")]

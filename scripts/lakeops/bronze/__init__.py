@@ -3,17 +3,24 @@
 from lakeops.bronze.heal import heal_lake
 from lakeops.bronze.load import LoadOutcome, TableOutcome, commit_load
 from lakeops.bronze.plan import Plan, Step, list_candidates, plan_load
+from lakeops.bronze.quarantine import Replay, discard_quarantine, replay_quarantine
+from lakeops.bronze.schema import record_schema_changes, widen_tables
 from lakeops.bronze.tables import ensure_lake, get_next_batch
 
 __all__ = [
     "LoadOutcome",
     "Plan",
+    "Replay",
     "Step",
     "TableOutcome",
     "commit_load",
+    "discard_quarantine",
     "ensure_lake",
     "get_next_batch",
     "heal_lake",
     "list_candidates",
     "plan_load",
+    "record_schema_changes",
+    "replay_quarantine",
+    "widen_tables",
 ]

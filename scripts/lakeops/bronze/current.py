@@ -6,12 +6,16 @@ a total order, so that neither the order of arrival nor a second look changes th
 
 from __future__ import annotations
 
+import datetime as dt
+import json
+
 import polars as pl
 
 from lakeops.bronze.parts import get_folder, take_out_keys
 from lakeops.bronze.tables import get_current, get_truth
-from lakeops.contract import Contract
-from lakeops.delta import commit, open_table, write_part
+from lakeops.contract import Contract, Contracts
+from lakeops.delta import append, commit, open_table, read_frame, write_part
+from lakeops.ledger import make_frame
 from lakeops.paths import Lake
 
 
@@ -20,7 +24,9 @@ def get_order(contract: Contract) -> list[str]:
     return [*contract.load.sequence_by, "_batch_id", "_source_file", "_source_row"]
 
 
-def refresh_current(lake: Lake, contract: Contract, keys: pl.DataFrame, batch_id: int, run_id: str) -> None:
+def refresh_current(
+    lake: Lake, contracts: Contracts, contract: Contract, keys: pl.DataFrame, batch_id: int, run_id: str
+) -> None:
     """Bring the table that SQL sees up to date with its changes.
 
     Parameters
@@ -36,14 +42,82 @@ def refresh_current(lake: Lake, contract: Contract, keys: pl.DataFrame, batch_id
     adds, removes = [], []
     if keys.height:
         keys = keys.unique()
-        winners = (
-            pl.scan_delta(open_table(get_truth(lake, contract)))
-            .join(keys.lazy(), on=contract.load.key, how="semi")
-            .sort(get_order(contract), nulls_last=False)
-            .unique(contract.load.key, keep="last", maintain_order=True)
-            .collect()
-        )
+        changes = pl.scan_delta(open_table(get_truth(lake, contract)))
+        if contract.load.mode == "replace":
+            winners = _pick_snapshot(changes, contract)
+            held = read_frame(table, contract.load.key)
+            gone = held.join(winners, on=contract.load.key, how="anti")
+            append_touched_keys(lake, contracts, contract, gone, batch_id, "disappeared")
+            keys = pl.concat([keys, held.select(keys.columns)]).unique()
+        else:
+            winners = _pick_winners(changes.join(keys.lazy(), on=contract.load.key, how="semi"), contract)
         adds, removes, _ = take_out_keys(table, keys)
         if winners.height:
             adds.append(write_part(get_folder(table), winners))
     commit(table, adds, removes, batch_id, {"batch_id": batch_id, "run_id": run_id, "derived": True})
+
+
+def _pick_winners(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
+    """Return the last record of every key; one that deletes stays, as a tombstone that the view hides."""
+    key = contract.load.key
+    ordered = changes.sort(get_order(contract), nulls_last=False)
+    if not contract.load.partial_updates:
+        return ordered.unique(key, keep="last", maintain_order=True).collect()
+    if contract.load.delete_when:
+        # What a key was before it was deleted is not part of what it is when it comes back.
+        epoch = pl.col("_is_deleted").cum_sum(reverse=True) - pl.col("_is_deleted").cast(pl.UInt32)
+        ordered = ordered.filter(epoch.over(key) == 0)
+    filled = [
+        # A column a record did not mention keeps the value it had; null, where mentioned, is a value.
+        pl.col(column.name)
+        .filter(~pl.col("_absent").fill_null("[]").str.contains(f'"{column.name}"', literal=True))
+        .last()
+        for column in contract.columns
+        if column.name not in key
+    ]
+    others = [name for name in changes.collect_schema().names() if name.startswith("_") and name != "_absent"]
+    columns = [column.name for column in contract.columns]
+    extra = [n for n in changes.collect_schema().names() if n not in columns and not n.startswith("_")]
+    return (
+        ordered.group_by(key, maintain_order=True)
+        .agg(*filled, *(pl.col(name).last() for name in (*extra, *others)))
+        .select(*columns, *extra, *others)
+        .collect()
+    )
+
+
+def _pick_snapshot(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
+    """Return the rows of the newest full snapshot: the file that is last in the total order."""
+    order = [*contract.load.sequence_by, "_batch_id", "_source_file"]
+    files = changes.select(order).group_by("_source_file").agg(pl.col(order[:-1]).max()).collect()
+    if not files.height:
+        return changes.collect()
+    newest = files.sort(order, nulls_last=False).row(-1, named=True)["_source_file"]
+    rows = changes.filter(pl.col("_source_file") == newest).sort("_source_row")
+    return rows.unique(contract.load.key, keep="last", maintain_order=True).collect()
+
+
+def append_touched_keys(
+    lake: Lake, contracts: Contracts, contract: Contract, keys: pl.DataFrame, batch_id: int, reason: str
+) -> None:
+    """Write down keys whose rows a commit takes away, so that the models recompute them.
+
+    Parameters
+    ----------
+    keys : key columns; duplicates are written once.
+    reason : superseded, tombstone or disappeared.
+    """
+    if not keys.height:
+        return
+    now = dt.datetime.now(dt.UTC)
+    rows = [
+        {
+            "table_name": contract.table,
+            "key_json": json.dumps(key, default=str),
+            "batch_id": batch_id,
+            "reason": reason,
+            "recorded_at": now,
+        }
+        for key in keys.unique().iter_rows(named=True)
+    ]
+    append(lake.ops("touched_keys"), make_frame(contracts.get_record("touched_keys"), rows), batch_id)

@@ -13,7 +13,7 @@ from lakeops.bronze.plan import Step
 from lakeops.contract import Column, Contract
 from lakeops.delta import write_part
 from lakeops.judge import judge_header, judge_rows, read_path_values
-from lakeops.raw import RefusedFile, read_file
+from lakeops.raw import Chunk, RefusedFile, read_file
 
 # A file with more accepted rows than this goes to disk part by part, so that its size does not bound memory.
 ROWS_IN_MEMORY = 2_000_000
@@ -73,28 +73,28 @@ def examine_file(
     examined = Examined(step)
     contract = step.landing.contract
     assert contract is not None
+    gate = _Gate(contract)
     buffered = 0
-    refusals: dict[str, int] = {}
     try:
         for chunk in read_file(step.landing.path, contract):
-            schema = pl.Schema({name: dtype for name, dtype in chunk.rows.schema.items() if name != "_source_row"})
-            header = judge_header(schema, contract, extra_columns)
+            header = judge_header(_get_schema(chunk), contract, extra_columns)
             if header.refusal:
                 raise RefusedFile("columns", header.refusal, "ask the sender, or change the contract")
             examined.new_columns = tuple(dict.fromkeys((*examined.new_columns, *header.new_columns)))
-            judged = judge_rows(chunk.rows, contract, read_path_values(step.landing.source_file), header.new_columns)
+            judged = judge_rows(chunk.rows, contract, read_path_values(step.landing.source_file), header)
             examined.rows_read += chunk.rows.height + chunk.broken.height
             examined.rows_accepted += judged.accepted.height
             for label, count in judged.warnings.items():
                 examined.warnings[label] = examined.warnings.get(label, 0) + count
-            for label, count in judged.refusals.items():
-                refusals[label] = refusals.get(label, 0) + count
+            gate.note(judged.refusals, refuses=True)
             if chunk.broken.height or judged.faults.height:
                 raw = chunk.get_raw(judged.faults["_source_row"])
                 faults = judged.faults.with_columns(
                     pl.Series("raw_record", [raw[row] for row in judged.faults["_source_row"]], dtype=pl.String)
                 )
-                examined.quarantined.append(pl.concat([chunk.broken, faults], how="diagonal"))
+                faults = pl.concat([chunk.broken, faults], how="diagonal")
+                examined.quarantined.append(faults)
+                gate.note(faults, refuses=False)
             if judged.accepted.height:
                 _note_business_dates(examined, contract, judged.accepted)
                 examined.rows.append(_add_loader_columns(judged.accepted, step, batch_id, ingested_at))
@@ -102,13 +102,61 @@ def examine_file(
                 if buffered > ROWS_IN_MEMORY:
                     examined.parts.append(write_part(table, pl.concat(examined.rows, how="diagonal")))
                     examined.rows, buffered = [], 0
-        if refusals:
-            failed = "; ".join(f"{label}: {count:,} rows" for label, count in refusals.items())
-            raise RefusedFile("expectation_failed", failed, "ask the sender, or change the contract")
+        gate.close(examined)
         _check_unmoved(step)
     except RefusedFile as verdict:
         examined.refuse(f"{verdict}; {verdict.next_step}", table)
     return examined
+
+
+def _get_schema(chunk: Chunk) -> pl.Schema:
+    own = ("_source_row", "_absent")
+    return pl.Schema({name: dtype for name, dtype in chunk.rows.schema.items() if name not in own})
+
+
+class _Gate:
+    """Decides, when all of a file is judged, whether its bad rows refuse it as a whole; and says why."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._refuses = False
+        self._counts: dict[tuple[str, str], int] = {}
+        self._examples: dict[tuple[str, str], list[str]] = {}
+
+    def note(self, faults: pl.DataFrame, *, refuses: bool) -> None:
+        """Take in the faults of a stretch of rows."""
+        if not faults.height:
+            return
+        self._refuses |= refuses
+        columns = faults["column_name"] if "column_name" in faults.columns else [None] * faults.height
+        for row, reason, column, detail in zip(
+            faults["_source_row"], faults["reason"], columns, faults["detail"], strict=True
+        ):
+            failed = (column or "record", reason)
+            self._counts[failed] = self._counts.get(failed, 0) + 1
+            examples = self._examples.setdefault(failed, [])
+            if len(examples) < 3:
+                examples.append(f"line {row}: {detail}")
+
+    def close(self, examined: Examined) -> None:
+        """Raise RefusedFile if the contract says that a file like this is refused."""
+        limit = self._contract.load.max_quarantined
+        bad = examined.rows_read - examined.rows_accepted
+        if limit and bad >= limit.min_rows and bad * 100 > limit.percent * examined.rows_read:
+            share = f"{bad:,} of {examined.rows_read:,} records are bad, over {limit.percent:g}% ({limit.reason})"
+            raise RefusedFile("too_many_bad", f"{share}; {self._describe()}", "ask the sender for the file again")
+        if self._refuses:
+            raise RefusedFile("expectation_failed", self._describe(), "ask the sender, or change the contract")
+
+    def _describe(self) -> str:
+        # Every column must fit its type, and every expectation must hold.
+        evaluated = len(self._contract.file_columns) + len(self._contract.expectations)
+        failed = len([column for column, _ in self._counts if column != "record"])
+        told = "; ".join(
+            f"{column} {reason}: {count:,} row(s), e.g. {', '.join(self._examples[column, reason])}"
+            for (column, reason), count in self._counts.items()
+        )
+        return f"gate: {evaluated} expectations evaluated, {evaluated - failed} passed, {failed} failed: {told}"
 
 
 def _check_unmoved(step: Step) -> None:

@@ -57,8 +57,8 @@ def heal_lake(lake: Lake, contracts: Contracts, ledger: Ledger, now: dt.datetime
         quarantine = open_table(lake.quarantine(contract.table))
         if get_last_batch(quarantine) > last:
             mended += _clear_quarantine(quarantine, last, contract)
-        if contract.load.mode == "merge" and (behind := get_last_batch(open_table(get_current(lake, contract)))) < last:
-            _catch_up(lake, contract, behind, last)
+        if contract.load.keeps_changes and (behind := get_last_batch(open_table(get_current(lake, contract)))) < last:
+            _catch_up(lake, contracts, contract, behind, last)
             mended.append(f"{contract.name}: brought up to date with its changes (batch {last})")
     return mended
 
@@ -107,7 +107,7 @@ def _clear_quarantine(quarantine: DeltaTable, last: int, contract: Contract) -> 
     return [f"{contract.name}: {cleared} quarantined record(s) of a batch that was never committed taken out"]
 
 
-def _catch_up(lake: Lake, contract: Contract, behind: int, last: int) -> None:
+def _catch_up(lake: Lake, contracts: Contracts, contract: Contract, behind: int, last: int) -> None:
     """Derive again the keys of every batch the merged table has not seen."""
     changes = pl.scan_delta(open_table(get_truth(lake, contract)))
     keys = changes.filter(pl.col("_batch_id") > behind).select(contract.load.key).unique().collect()
@@ -117,7 +117,7 @@ def _catch_up(lake: Lake, contract: Contract, behind: int, last: int) -> None:
     if touched.height:
         parsed = [_parse_key(key, keys.schema) for key in touched["key_json"]]
         keys = pl.concat([keys, pl.DataFrame(parsed, schema=keys.schema, orient="row")]).unique()
-    refresh_current(lake, contract, keys, last, "heal")
+    refresh_current(lake, contracts, contract, keys, last, "heal")
 
 
 def _parse_key(key_json: str, schema: pl.Schema) -> tuple[object, ...]:

@@ -8,7 +8,6 @@ if it is missing, it is read back from the commit.
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,15 +19,16 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
-from lakeops.bronze.current import refresh_current
+from lakeops.bronze.current import append_touched_keys, refresh_current
 from lakeops.bronze.examine import ROWS_IN_MEMORY, Examined, examine_file
 from lakeops.bronze.parts import get_folder, take_out_files
 from lakeops.bronze.plan import Plan, Step
-from lakeops.bronze.tables import get_current, get_quarantine_columns, get_table_columns, get_truth
+from lakeops.bronze.schema import record_schema_changes
+from lakeops.bronze.tables import get_current, get_quarantine_columns, get_truth, get_truth_columns
 from lakeops.contract import Column, Contract, Contracts
 from lakeops.delta import append, commit, ensure_table, open_table, read_arrow_type, write_part
 from lakeops.judge.casts import get_polars_type
-from lakeops.ledger import NAME, Entry, Ledger, append_entries, make_frame
+from lakeops.ledger import NAME, Entry, Ledger, append_entries
 from lakeops.paths import Lake
 
 THREADS = 2
@@ -47,6 +47,7 @@ class TableOutcome:
     rows_accepted: int = 0
     rows_quarantined: int = 0
     warnings: dict[str, int] = field(default_factory=dict)
+    new_columns: list[str] = field(default_factory=list)
     version: int | None = None
 
 
@@ -117,6 +118,8 @@ def commit_load(
             append_entries(lake, record, entries, batch.batch_id)
         for entry in entries:
             ledger.add(entry)
+        if any(tally.new_columns for tally in outcome.tables.values()):
+            record_schema_changes(lake, contracts, batch.batch_id, batch.now)
         if committed:
             outcome.batches.append(batch.batch_id)
         batch = replace(batch, batch_id=batch.batch_id + 1, now=clock())
@@ -168,8 +171,18 @@ class _Gathered:
     adds: list[AddAction] = field(default_factory=list)
     rows: list[pl.DataFrame] = field(default_factory=list)
     keys: list[pl.DataFrame] = field(default_factory=list)
+    deleted: list[pl.DataFrame] = field(default_factory=list)
     quarantined: list[pl.DataFrame] = field(default_factory=list)
     new_columns: dict[str, Column] = field(default_factory=dict)
+
+    def note_keys(self, contract: Contract, examined: Examined, folder: Path) -> None:
+        """Remember which keys a file brought, and which it deletes."""
+        wanted = [*contract.load.key, *(["_is_deleted"] if contract.load.delete_when else [])]
+        frames = [rows.select(wanted) for rows in examined.rows]
+        frames += [pl.read_parquet(folder / part.path, columns=wanted) for part in examined.parts]
+        self.keys += [rows.select(contract.load.key) for rows in frames]
+        if contract.load.delete_when:
+            self.deleted += [rows.filter("_is_deleted").select(contract.load.key) for rows in frames]
 
     def flush(self, folder: Path, above: int = 0) -> None:
         """Write the rows gathered so far as one data file, if they are more than `above`."""
@@ -196,6 +209,7 @@ def _load_table(
     loaded = {entry.source_file for entry in gathered.kept}
     leaving = [step.landing.source_file for step in steps if step.supersedes and step.landing.source_file in loaded]
     entries, tally.version = _commit_table(batch, contract, table, gathered, leaving)
+    tally.new_columns += gathered.new_columns
     for entry in gathered.kept:
         tally.files_loaded += entry.status == "loaded"
         tally.rows_read += entry.rows_read
@@ -207,7 +221,7 @@ def _load_table(
 def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTable, tally: TableOutcome) -> _Gathered:
     """Examine the files, and write what is accepted as data files that no commit knows yet."""
     folder = get_folder(table)
-    known = {column.name for column in get_table_columns(contract)}
+    known = {column.name for column in get_truth_columns(contract)}
     extra = tuple(
         Column(name, read_arrow_type(pa_type))
         for name, pa_type in zip(*_describe_schema(table), strict=True)
@@ -233,10 +247,8 @@ def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTa
             gathered.adds += examined.parts
             gathered.rows += examined.rows
             gathered.quarantined += [_complete_quarantine(batch, entry, faults) for faults in examined.quarantined]
-            if contract.load.mode == "merge":
-                gathered.keys += [rows.select(contract.load.key) for rows in examined.rows]
-                gathered.keys += [pl.read_parquet(folder / part.path, columns=contract.load.key)
-                                  for part in examined.parts]  # fmt: skip
+            if contract.load.keeps_changes:
+                gathered.note_keys(contract, examined, folder)
             for label, count in examined.warnings.items():
                 tally.warnings[label] = tally.warnings.get(label, 0) + count
             gathered.flush(folder, above=ROWS_IN_MEMORY // 2)
@@ -272,7 +284,10 @@ def _commit_table(
             ensure_table(place, gathered.new_columns.values())
         table = open_table(path)
     adds, removes, left = take_out_files(table, leaving, contract.load.key) if leaving else ([], [], pl.DataFrame())
-    _append_touched_keys(batch, contract, left)
+    append_touched_keys(batch.lake, batch.contracts, contract, left, batch.batch_id, "superseded")
+    if gathered.deleted:
+        deleted = pl.concat(gathered.deleted)
+        append_touched_keys(batch.lake, batch.contracts, contract, deleted, batch.batch_id, "tombstone")
     if gathered.quarantined:
         append(batch.lake.quarantine(contract.table), pl.concat(gathered.quarantined), batch.batch_id)
     superseded = [
@@ -295,26 +310,10 @@ def _commit_table(
         batch.batch_id,
         {"batch_id": batch.batch_id, "run_id": batch.run_id, "entries": [asdict(entry) for entry in entries]},
     )
-    if contract.load.mode == "merge":
+    if contract.load.keeps_changes:
         keys = pl.concat([*gathered.keys, *([left] if left.height else [])]) if gathered.keys or left.height else left
-        refresh_current(batch.lake, contract, keys, batch.batch_id, batch.run_id)
+        refresh_current(batch.lake, batch.contracts, contract, keys, batch.batch_id, batch.run_id)
     return [replace(entry, bronze_version=version) for entry in entries], version
-
-
-def _append_touched_keys(batch: _Batch, contract: Contract, keys: pl.DataFrame) -> None:
-    if not keys.height:
-        return
-    rows = [
-        {
-            "table_name": contract.table,
-            "key_json": json.dumps(key, default=str),
-            "batch_id": batch.batch_id,
-            "reason": "superseded",
-            "recorded_at": batch.now,
-        }
-        for key in keys.iter_rows(named=True)
-    ]
-    append(batch.lake.ops("touched_keys"), make_frame(batch.contracts.get_record("touched_keys"), rows), batch.batch_id)
 
 
 def _complete_quarantine(batch: _Batch, entry: Entry, faults: pl.DataFrame) -> pl.DataFrame:
@@ -336,7 +335,7 @@ def _complete_quarantine(batch: _Batch, entry: Entry, faults: pl.DataFrame) -> p
 
 def _make_entry(batch: _Batch, examined: Examined) -> Entry:
     step, landing = examined.step, examined.step.landing
-    status = "loaded" if step.action in ("load", "restate") else step.action
+    status = {"load": "loaded", "restate": "loaded", "refuse": "refused"}.get(step.action, step.action)
     status = "refused" if examined.refusal else status
     return Entry(
         source_file=landing.source_file,
@@ -368,11 +367,13 @@ def _is_known(ledger: Ledger, entry: Entry) -> bool:
 
 
 def _note_the_rest(batch: _Batch, plan: Plan, outcome: LoadOutcome) -> None:
-    """Write down the files that nothing was committed for: unclaimed, duplicate, touched without a change."""
+    """Write down the files that nothing was committed for: refused unread, unclaimed, duplicate, only touched."""
     entries = []
-    for step in plan.get_steps("unclaimed", "duplicate", "seen"):
+    for step in plan.get_steps("refuse", "unclaimed", "duplicate", "seen"):
         if step.supersedes:
             continue
+        if step.action == "refuse":
+            outcome.refused.append((step.landing.source_file, step.reason))
         if step.action == "unclaimed":
             outcome.unclaimed.append(step.landing.source_file)
         if step.action == "duplicate":

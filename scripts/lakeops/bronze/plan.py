@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from lakeops.ledger import Ledger
 from lakeops.raw import Landing
 
 # What can come of a file. load: new. restate: same name, other bytes. seen: touched, same bytes.
-# duplicate: other name, bytes that are live. unclaimed: no contract. skip: unchanged.
-ACTIONS = ("load", "restate", "seen", "duplicate", "unclaimed", "skip")
+# duplicate: other name, bytes that are live. refuse: must not even be opened. unclaimed: no contract. skip: unchanged.
+ACTIONS = ("load", "restate", "seen", "duplicate", "refuse", "unclaimed", "skip")
 KNOWN_GOOD = ("loaded", "seen")
 
 
@@ -54,7 +55,7 @@ def list_candidates(landings: list[Landing], ledger: Ledger) -> list[Landing]:
     return [
         landing
         for landing in landings
-        if landing.contract is not None and not _is_unchanged(landing, ledger)
+        if landing.contract is not None and not landing.refusal and not _is_unchanged(landing, ledger)
     ]  # fmt: skip
 
 
@@ -63,7 +64,14 @@ def _is_unchanged(landing: Landing, ledger: Ledger) -> bool:
     return last is not None and last.stat_key == landing.stat_key and last.file_sha256 is not None
 
 
-def plan_load(landings: list[Landing], ledger: Ledger, fingerprints: dict[str, str]) -> Plan:
+def plan_load(
+    landings: list[Landing],
+    ledger: Ledger,
+    fingerprints: dict[str, str],
+    *,
+    reload: Collection[str] = (),
+    limit: int | None = None,
+) -> Plan:
     """Decide what to do with every file.
 
     Parameters
@@ -71,14 +79,17 @@ def plan_load(landings: list[Landing], ledger: Ledger, fingerprints: dict[str, s
     landings : the landing zone, in the order of file names.
     ledger : what is known of every file.
     fingerprints : hash by source_file, for at least `list_candidates(landings, ledger)`.
+    reload : source_files to load again although their bytes are in bronze.
+    limit : load at most so many files, the first by name; the others wait for another run.
     """
     known = {landing.source_file: _get_hash(landing, ledger, fingerprints) for landing in landings}
     restated = {
         landing.source_file
         for landing in landings
         if landing.contract
+        and not landing.refusal
         and (live := ledger.get_live(landing.source_file))
-        and live.file_sha256 != known[landing.source_file]
+        and (live.file_sha256 != known[landing.source_file] or landing.source_file in reload)
     }
     # Bytes that are in bronze now and stay there; loads of this plan join them as it goes along.
     live_bytes = {
@@ -88,6 +99,9 @@ def plan_load(landings: list[Landing], ledger: Ledger, fingerprints: dict[str, s
     }
     steps = []
     for landing in landings:
+        if landing.refusal:
+            steps.append(Step(landing, "refuse", reason=landing.refusal))
+            continue
         if landing.contract is None:
             steps.append(Step(landing, "unclaimed", reason="no contract's load.files matches it"))
             continue
@@ -97,7 +111,7 @@ def plan_load(landings: list[Landing], ledger: Ledger, fingerprints: dict[str, s
         is_duplicate = landing.contract.load.mode == "append" and twin not in (None, name)
         last = ledger.latest.get(name)
         unchanged = _is_unchanged(landing, ledger)
-        if (live := ledger.get_live(name)) and live.file_sha256 == sha:
+        if (live := ledger.get_live(name)) and live.file_sha256 == sha and name not in reload:
             known_good = unchanged and last is not None and last.status in KNOWN_GOOD
             steps.append(Step(landing, "skip" if known_good else "seen", sha, "same bytes as loaded"))
         elif is_duplicate:
@@ -106,10 +120,14 @@ def plan_load(landings: list[Landing], ledger: Ledger, fingerprints: dict[str, s
         else:
             action = "restate" if name in restated else "load"
             reason = "same name, other bytes" if action == "restate" else "new"
+            reason = "asked for again" if name in reload else reason
             if unchanged and last and last.status == "refused":
                 reason = f"refused before ({last.reason}), tried again"
             steps.append(Step(landing, action, sha, reason, supersedes=name in restated))
             live_bytes[place] = name
+    if limit is not None:
+        waiting = [step for step in steps if step.action in ("load", "restate")][limit:]
+        steps = [step for step in steps if step not in waiting]
     return Plan(tuple(steps))
 
 

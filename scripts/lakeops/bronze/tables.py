@@ -18,14 +18,26 @@ _LOADER_COLUMNS = (
 )
 
 
-def get_table_columns(contract: Contract) -> tuple[Column, ...]:
-    """Return the columns of a contract's bronze table: its own, then the loader's."""
-    return (*contract.columns, *_LOADER_COLUMNS)
+def get_truth_columns(contract: Contract) -> tuple[Column, ...]:
+    """Return the columns of the table that holds every record: the contract's, the loader's, what the mode needs."""
+    columns = [*contract.columns, *_LOADER_COLUMNS]
+    if contract.load.rescues:
+        columns.append(Column("_rescued", DataType("json")))
+    if contract.load.delete_when:
+        columns.append(Column("_is_deleted", DataType("boolean")))
+    if contract.load.partial_updates:
+        columns.append(Column("_absent", DataType("json")))
+    return tuple(columns)
+
+
+def get_current_columns(contract: Contract) -> tuple[Column, ...]:
+    """Return the columns of the table that SQL knows by the contract's name."""
+    return tuple(column for column in get_truth_columns(contract) if column.name != "_absent")
 
 
 def get_truth(lake: Lake, contract: Contract) -> Path:
     """Return the table that holds every record of a contract: what is loaded, and what all else is derived from."""
-    suffix = "_changes" if contract.load.mode == "merge" else ""
+    suffix = "_changes" if contract.load.keeps_changes else ""
     return lake.bronze(contract.schema, contract.table + suffix)
 
 
@@ -47,8 +59,9 @@ def ensure_lake(lake: Lake, contracts: Contracts) -> None:
     BronzeCommitError : a table cannot be written, or a column's type in a contract differs from the table's.
     """
     for contract in contracts.tables:
-        for path in {get_truth(lake, contract), get_current(lake, contract)}:
-            ensure_table(path, get_table_columns(contract))
+        ensure_table(get_current(lake, contract), get_current_columns(contract))
+        if contract.load.keeps_changes:
+            ensure_table(get_truth(lake, contract), get_truth_columns(contract))
         quarantine = lake.quarantine(contract.table)
         ensure_table(quarantine, get_quarantine_columns(contracts))
         quarantine.chmod(0o700)  # it holds personal data as it came

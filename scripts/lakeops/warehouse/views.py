@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 
+from lakeops.bronze.current import get_order
 from lakeops.contract import Contract, Contracts
 from lakeops.paths import Lake
 
@@ -61,10 +62,14 @@ def ensure_views(connection: duckdb.DuckDBPyConnection, lake: Lake, contracts: C
 def _define_views(lake: Lake, contracts: Contracts) -> dict[str, str]:
     views: dict[str, str] = {}
     for contract in contracts.tables:
-        views[contract.name] = f"select * from {_scan(lake.bronze(contract.schema, contract.table))}"
-        if contract.load.mode == "merge":
-            changes = f"{contract.table}_changes"
-            views[f"{contract.schema}.{changes}"] = f"select * from {_scan(lake.bronze(contract.schema, changes))}"
+        current = _scan(lake.bronze(contract.schema, contract.table))
+        views[contract.name] = f"select * from {current}"
+        if contract.load.delete_when:  # tombstones stay in the table, for whoever derives from it
+            views[contract.name] = f"select * exclude (_is_deleted) from {current} where not _is_deleted"
+        if contract.load.keeps_changes:
+            changes = _scan(lake.bronze(contract.schema, f"{contract.table}_changes"))
+            views[f"{contract.name}_changes"] = f"select * from {changes}"
+            views[f"{contract.name}_audit"] = _define_audit(contract, changes)
     for record in contracts.records:
         if record.name != "quarantine":
             views[f"main.{record.name}"] = f"select * from {_scan(lake.ops(record.name))}"
@@ -73,16 +78,55 @@ def _define_views(lake: Lake, contracts: Contracts) -> dict[str, str]:
     return views
 
 
+def _define_audit(contract: Contract, changes: str) -> str:
+    """Who changed what: every record of a key in its order, with the record before it."""
+    key = ", ".join(contract.load.key)
+    image = ", ".join(f"{column.name} := {column.name}" for column in contract.columns)
+    deleted = "_is_deleted" if contract.load.delete_when else "false"
+    order = ", ".join(f"{name} nulls first" for name in get_order(contract))
+    return f"""
+        select {key},
+            case when {deleted} then 'delete' when before is null or was_deleted then 'insert' else 'update' end
+                as operation,
+            case when was_deleted then null else before end as before,
+            case when {deleted} then null else after end as after,
+            _batch_id, _ingested_at, _source_file, _source_row
+        from (
+            select *, to_json(struct_pack({image})) as after,
+                lag(to_json(struct_pack({image}))) over moments as before,
+                coalesce(lag({deleted}) over moments, false) as was_deleted
+            from {changes}
+            window moments as (partition by {key} order by {order})
+        )"""
+
+
 def _define_quarantine(lake: Lake, contracts: tuple[Contract, ...]) -> str:
     union = " union all by name ".join(f"select * from {_scan(lake.quarantine(c.table))}" for c in contracts)
-    # A record is open while the very load that refused it is the one whose rows are in bronze.
+    ledger = _scan(lake.ops("manifest_processed_files"))
+    # A record is open while the very load that refused it is the one whose rows are in bronze. A replay counts
+    # once its batch is committed, which is when the ledger knows it.
     return f"""
         with live as (
             select source_file, arg_max(batch_id, recorded_at) as batch_id
-            from {_scan(lake.ops("manifest_processed_files"))} where status = 'loaded' group by source_file
+            from {ledger} where status = 'loaded' group by source_file
+        ),
+        resolved as (
+            select source_file, source_row, quarantined_batch_id, max(status) as status
+            from {_scan(lake.ops("quarantine_resolutions"))} as resolutions
+            where status = 'discarded' or exists (
+                select 1 from {ledger} as entries
+                where entries.status = 'replayed' and entries.batch_id = resolutions.batch_id
+                    and entries.source_file = resolutions.source_file
+            )
+            group by all
         )
-        select refused.*, case when live.batch_id = refused.batch_id then 'open' else 'superseded' end as status
-        from ({union}) as refused left join live using (source_file)"""
+        select refused.*,
+            case when live.batch_id is distinct from refused.batch_id then 'superseded'
+                else coalesce(resolved.status, 'open') end as status
+        from ({union}) as refused
+        left join live using (source_file)
+        left join resolved on resolved.source_file = refused.source_file
+            and resolved.source_row = refused.source_row and resolved.quarantined_batch_id = refused.batch_id"""
 
 
 def _scan(path: Path) -> str:

@@ -1,0 +1,164 @@
+"""How the columns of bronze tables change: by a contract or by a file, each change written down once.
+
+What may change: a column more, a wider type, a column fewer in the contract (its data stays in the table). A type that
+cannot hold what is there is refused before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
+
+from lakeops.bronze.parts import get_folder
+from lakeops.bronze.tables import get_current, get_truth
+from lakeops.contract import Column, Contract, Contracts, DataType
+from lakeops.delta import append, get_arrow_type, get_parts, make_commit_error, open_table, read_arrow_type, read_frame
+from lakeops.errors import ContractError
+from lakeops.judge.casts import get_polars_type
+from lakeops.ledger import make_frame
+from lakeops.paths import Lake
+
+NAME = "schema_history"
+
+
+def is_wider(new: DataType, old: DataType) -> bool:
+    """Tell whether every value of `old` is a value of `new`."""
+    if new.kind == "varchar":
+        return True
+    if new.kind == "decimal":
+        whole = new.precision - new.scale
+        if old.kind == "decimal":
+            return new.scale >= old.scale and whole >= old.precision - old.scale
+        return old.kind == "bigint" and whole >= 19
+    return False
+
+
+def widen_tables(lake: Lake, contracts: Contracts) -> None:
+    """Rewrite tables whose contract gives a column a wider type than the table has.
+
+    Raises
+    ------
+    ContractError : the new type is not wider; names the contract's line.
+    BronzeCommitError : the rewrite was not committed; the old table stands.
+    """
+    for contract in contracts.tables:
+        for path in sorted({get_truth(lake, contract), get_current(lake, contract)}):
+            if not DeltaTable.is_deltatable(str(path)):
+                continue
+            table = open_table(path)
+            present = _read_types(table)
+            wider = {}
+            for column in contract.columns:
+                old = present.get(column.name)
+                if old is None or get_arrow_type(old) == get_arrow_type(column.type):
+                    continue
+                if not is_wider(column.type, old):
+                    raise _refuse(contract, column, old)
+                wider[column.name] = column.type
+            if wider:
+                _rewrite(path, table, wider)
+
+
+def record_schema_changes(lake: Lake, contracts: Contracts, batch_id: int | None, now: dt.datetime) -> None:
+    """Write down what changed in the columns of any bronze table since this was last done.
+
+    Parameters
+    ----------
+    batch_id : the batch that brought new columns with its files; None if contracts are to be looked at.
+    """
+    known: dict[str, dict[str, _Known]] = {}
+    history = read_frame(open_table(lake.ops(NAME))).sort("recorded_at", maintain_order=True)
+    for row in history.iter_rows(named=True):
+        state = _Known(row["change"], row["type_after"] or row["type_before"], row["batch_id"] is not None)
+        known.setdefault(row["table_name"], {})[row["column_name"]] = state
+    rows = [
+        {
+            "table_name": contract.table,
+            "column_name": name,
+            "change": change,
+            "type_before": before,
+            "type_after": after,
+            "batch_id": batch_id,
+            "recorded_at": now,
+        }
+        for contract in contracts.tables
+        for name, change, before, after in _compare(lake, contract, known.get(contract.table, {}))
+    ]
+    append(lake.ops(NAME), make_frame(contracts.get_record(NAME), rows), batch_id or 0)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The last that was written down about a column."""
+
+    change: str
+    type: str
+    came_with_a_file: bool
+
+
+def _compare(
+    lake: Lake, contract: Contract, known: dict[str, _Known]
+) -> Iterator[tuple[str, str, str | None, str | None]]:
+    """Yield (column, change, type before, type after) for what is not written down yet."""
+    declared = {column.name: str(column.type) for column in contract.columns}
+    present = {name: str(kind) for name, kind in _read_types(open_table(get_truth(lake, contract))).items()}
+    for name, kind in present.items():
+        if name.startswith("_"):
+            continue
+        after = declared.get(name, kind)
+        last = known.get(name)
+        if last is None:
+            yield name, "added", None, after
+        elif name not in declared and not last.came_with_a_file and last.change != "dropped":
+            yield name, "dropped", last.type, None
+        elif name in declared and last.type != after:
+            yield name, "widened", last.type, after
+        elif name in declared and (last.came_with_a_file or last.change == "dropped"):
+            yield name, "declared", last.type, after
+
+
+def _read_types(table: DeltaTable) -> dict[str, DataType]:
+    schema = pa.schema(table.schema().to_arrow())
+    return {field.name: read_arrow_type(field.type) for field in schema}
+
+
+def _refuse(contract: Contract, column: Column, old: DataType) -> ContractError:
+    return ContractError(
+        "A contract gives a column a type that cannot hold what the table has.",
+        where=f"{column.place or contract.file} ({contract.name}.{column.name})",
+        expected=f"{old}, or a wider type: a decimal with more digits, or varchar",
+        found=str(column.type),
+        next_step=f"give the column its old type back ({old}), or load the new values under a new column's name",
+    )
+
+
+def _rewrite(path: Path, table: DeltaTable, wider: dict[str, DataType]) -> None:
+    folder = get_folder(table)
+    old = pa.schema(table.schema().to_arrow())
+    schema = pa.schema([pa.field(f.name, get_arrow_type(wider[f.name]) if f.name in wider else f.type) for f in old])
+    casts = [pl.col(name).cast(get_polars_type(data_type)) for name, data_type in wider.items()]
+
+    def read_batches() -> Iterator[pa.RecordBatch]:
+        for part in get_parts(table)["path"]:
+            rows = pl.read_parquet(folder / part, glob=False)
+            absent = [pl.lit(None).alias(field.name) for field in schema if field.name not in rows.columns]
+            rows = rows.with_columns(absent).with_columns(casts).select(schema.names)
+            yield from rows.to_arrow().cast(schema).to_batches()
+
+    try:
+        write_deltalake(
+            table,
+            pa.RecordBatchReader.from_batches(schema, read_batches()),
+            mode="overwrite",
+            schema_mode="overwrite",
+            commit_properties=CommitProperties(custom_metadata={"widened": ", ".join(wider)}),
+        )
+    except (DeltaError, OSError) as error:
+        raise make_commit_error(path, error) from error

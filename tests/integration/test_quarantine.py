@@ -1,0 +1,105 @@
+"""Quarantine can be emptied: by a better file, by a better contract, or by saying that it never will."""
+
+from __future__ import annotations
+
+import pytest
+
+from conftest import DAY, Project, items, sales
+from lakeops import pipeline
+
+
+def statuses(project: Project) -> list[tuple]:
+    return project.sql("select source_row, status from quarantine order by 1, 2")
+
+
+def test_replay_after_the_contract_was_mended_loads_the_good_rows_once(project):
+    project.land("sales/1.csv", sales((1, DAY, 1), (2, DAY, "2.125"), (3, DAY, "x")))
+    project.load()
+    assert statuses(project) == [(3, "open"), (4, "open")]
+    project.change_contract("decimal(12,2)", "decimal(14,3)")
+    first = pipeline.run_replay(project.settings, None, None)
+    assert [(r.replayed, r.still_open) for r in first] == [(1, 1)]
+    assert statuses(project) == [(3, "replayed"), (4, "open")]
+    assert [row[0] for row in project.rows("sales")] == [1, 2]
+    second = pipeline.run_replay(project.settings, "sales", None)
+    assert [(r.replayed, r.still_open) for r in second] == [(0, 1)]
+    assert [row[0] for row in project.rows("sales")] == [1, 2]
+    assert project.load().batches == []
+    found = project.sql("select _source_file, _source_row from bronze.sales where sale_id = 2")
+    assert found == [("data_raw/sales/1.csv", 3)]
+
+
+def test_a_restated_file_takes_replayed_rows_with_it(project):
+    project.land("sales/1.csv", sales((1, DAY, 1), (2, DAY, "2.125")))
+    project.load()
+    project.change_contract("decimal(12,2)", "decimal(14,3)")
+    pipeline.run_replay(project.settings, None, None)
+    project.land("sales/1.csv", sales((1, DAY, 1), (2, DAY, "2.5")))
+    project.load()
+    assert [str(row[2]) for row in project.rows("sales")] == ["1.000", "2.500"]
+    assert statuses(project) == [(3, "superseded")]
+
+
+def test_a_replay_into_a_merged_table_keeps_its_order(project):
+    project.land("items/1.csv", items((1, "late", "2024-01-05 later"), (1, "early", "2024-01-01T00:00:00")))
+    project.load()
+    project.change_contract("{name: changed_at, data_type: timestamp}", "{name: changed_at, data_type: varchar}")
+    pipeline.run_replay(project.settings, None, None)
+    assert [row[1] for row in project.rows("items")] == ["late"]
+
+
+def test_a_file_that_changed_is_for_load_and_one_that_is_gone_for_discard(project):
+    path = project.land("sales/1.csv", sales(("x", DAY, 1)))
+    project.load()
+    project.land("sales/1.csv", sales((7, DAY, 1)))
+    assert "lakeops load" in pipeline.run_replay(project.settings, None, None)[0].problem
+    path.unlink()
+    assert "discard" in pipeline.run_replay(project.settings, None, None)[0].problem
+
+
+def test_discarded_records_stay_readable_with_the_reason(project):
+    project.land("sales/1.csv", sales(("x", DAY, 1)))
+    project.load()
+    assert pipeline.run_discard(project.settings, "sales", None, "test rows of the sender") == 1
+    assert statuses(project) == [(2, "discarded")]
+    assert project.sql("select reason from quarantine_resolutions") == [("test rows of the sender",)]
+    assert pipeline.run_discard(project.settings, "sales", None, "again") == 0
+
+
+def test_a_replay_killed_before_its_commit_leaves_the_records_open(project, monkeypatch):
+    from lakeops.bronze import quarantine
+
+    project.land("sales/1.csv", sales((1, DAY, "2.125")))
+    project.load()
+    project.change_contract("decimal(12,2)", "decimal(14,3)")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quarantine, "commit", die)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run_replay(project.settings, None, None)
+    assert statuses(project) == [(2, "open")]
+    assert [r.replayed for r in pipeline.run_replay(project.settings, None, None)] == [1]
+    assert statuses(project) == [(2, "replayed")]
+    assert len(project.rows("sales")) == 1
+
+
+def test_a_replay_killed_before_the_ledger_is_read_back_from_its_commit(project, monkeypatch):
+    from lakeops.bronze import quarantine
+
+    project.land("sales/1.csv", sales((1, DAY, "2.125")))
+    project.load()
+    project.change_contract("decimal(12,2)", "decimal(14,3)")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quarantine, "append_entries", die)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run_replay(project.settings, None, None)
+    assert pipeline.run_replay(project.settings, None, None) == []
+    assert statuses(project) == [(2, "replayed")]
+    assert len(project.rows("sales")) == 1
