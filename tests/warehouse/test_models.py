@@ -1,4 +1,4 @@
-"""The dbt project on a fresh clone: it builds from an empty lake, is fully described, and records every test's outcome."""
+"""The dbt project on a fresh clone: it builds from an empty lake, is described in full, and records every test."""
 
 from __future__ import annotations
 

@@ -54,7 +54,8 @@
         {%- do plan.update({'everything': plan.why is not none}) -%}
     {%- endif -%}
     {%- if not plan.everything -%}
-        {%- for row in run_query("select input, watermark from dbt_state.watermarks where model = '" ~ model.name ~ "'") -%}
+        {%- set of_model = " where model = '" ~ model.name ~ "'" -%}
+        {%- for row in run_query("select input, watermark from dbt_state.watermarks" ~ of_model) -%}
             {%- do low.update({row[0]: row[1]}) -%}
         {%- endfor -%}
     {%- endif -%}

@@ -88,7 +88,10 @@ freshness as (
         now() as checked_at
     from promises
     left join (
-        select 'bronze.' || table_name as table_name, max(recorded_at) as loaded_at, max_by(run_id, recorded_at) as run_id
+        select
+            'bronze.' || table_name as table_name,
+            max(recorded_at) as loaded_at,
+            max_by(run_id, recorded_at) as run_id
         from {{ source('ops', 'manifest_processed_files') }}
         where status = 'loaded'
         group by all
