@@ -52,6 +52,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: Se
     print("  ".join("-" * width for width in widths))
     for cells in texts:
         print(align(cells))
+    sys.stdout.flush()  # so that data and talk keep their order where both go to one log
 
 
 def _write_cell(cell: Any) -> str:
