@@ -9,7 +9,7 @@ export LAKEOPS_WAREHOUSE ?= $(CURDIR)/duckdb/warehouse.duckdb
 export LAKEOPS_LAKE ?= $(CURDIR)/lake
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status test lint check clean
+.PHONY: help env demo incremental load status test bench bench-full lint check clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ status: env ## What every bronze table holds, and how fresh it is
 
 test: env ## All tests, on real Delta, DuckDB and dbt
 	@$(BIN)/python -m pytest -n 2
+
+bench: env ## How fast the loader is, as ratios against DuckDB's bare CSV to Parquet (minutes)
+	@$(BIN)/python scripts/bench/load.py
+
+bench-full: env ## The same with 50,000 files, and one file of 5 GB (needs 20 GB of disk)
+	@$(BIN)/python scripts/bench/load.py --full
 
 lint: env ## Style (ruff) and import rules (import-linter)
 	@$(BIN)/ruff check .

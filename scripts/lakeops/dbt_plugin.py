@@ -6,6 +6,8 @@ contracts declare and nobody made yet, and leaves alone what is there.
 
 from __future__ import annotations
 
+import os
+
 from dbt.adapters.duckdb.plugins import BasePlugin
 
 from lakeops.bronze import ensure_lake
@@ -24,3 +26,8 @@ class Plugin(BasePlugin):
         lake = find_lake(conn, settings.root)
         ensure_lake(lake, contracts)
         ensure_views(conn, lake, contracts)
+
+    def configure_cursor(self, cursor) -> None:
+        # A session variable, read at run time: dbt would write an env_var into its parse cache and compiled files.
+        if salt := os.environ.get("LAKEOPS_MASK_SALT"):
+            cursor.execute("set variable lakeops_mask_salt = ?", [salt])

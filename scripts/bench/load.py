@@ -1,0 +1,132 @@
+"""How fast the loader is, as ratios against a yardstick in the same run: `make bench`.
+
+The yardstick is the machine's limit: DuckDB's bare `COPY (SELECT typed columns FROM read_csv(files)) TO` one Parquet
+file, without any check, line number, hash or quarantine. Every figure is the median of several runs, each command a
+process of its own; the input is made once and kept in the given folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADER = "order_id,line_number,product_id,qty,unit_price,line_discount_pct,tax_pct"
+TYPES = ("BIGINT", "BIGINT", "BIGINT", "BIGINT", "DECIMAL(12,4)", "DECIMAL(5,4)", "DECIMAL(5,4)")
+
+
+@dataclass
+class Figure:
+    """One measured command: median wall seconds, CPU seconds and peak memory (MiB), and its ratio to the yardstick."""
+
+    name: str
+    rows: int
+    files: int
+    bytes: int
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+    ratio: float | None = None
+
+
+def make_lines(folder: Path, files: int, rows: int) -> None:
+    """Write order lines, `rows` to a file, unless they are there."""
+    if (folder / "_complete").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    draw = random.Random(1).random
+    order = 1
+    for number in range(files):
+        lines = [HEADER]
+        for line in range(rows):
+            lines.append(
+                f"{order},{line % 4 + 1},{int(draw() * 25000) + 1},{int(draw() * 5) + 1},"
+                f"{draw() * 90 + 1:.4f},{draw() * 0.7:.4f},{draw() * 0.3:.4f}"
+            )
+            order += line % 4 == 3
+        day = f"{2022 + number // 336}-{number // 28 % 12 + 1:02d}-{number % 28 + 1:02d}"
+        path = folder / "order_lines" / f"order_dt={day}" / f"part-{number:05d}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+    (folder / "_complete").touch()
+
+
+def run(command: list[str], **environment: str) -> tuple[float, float, float]:
+    """Run a command as a process of its own; returns wall seconds, CPU seconds and its peak memory in MiB."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed with exit code {process.returncode}:\n{said}")
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def describe(name: str, raw: Path, runs: list[tuple[float, float, float]], rows: int) -> Figure:
+    """Return the median of several runs over the files of a folder."""
+    files = list(raw.rglob("*.csv"))
+    wall, cpu, peak = (statistics.median(values) for values in zip(*runs, strict=True))
+    return Figure(name, rows, len(files), sum(path.stat().st_size for path in files), wall, cpu, peak)
+
+
+def bench_load(work: Path, name: str, files: int, rows: int, repeats: int) -> list[Figure]:
+    """Measure a first load against the yardstick, in turn, and a second load that finds nothing new."""
+    raw, lake = work / name / "raw", work / name / "lake"
+    make_lines(raw, files, rows)
+    columns = ", ".join(f"{c}::{t}" for c, t in zip(HEADER.split(","), TYPES, strict=True))
+    source = f"read_csv('{raw}/order_lines/*/*.csv', hive_partitioning=false)"
+    copy = f"copy (select {columns} from {source}) to '{work / name / 'yardstick.parquet'}'"
+    binaries = Path(sys.executable).parent
+    places = {"LAKEOPS_LAKE": str(lake), "LAKEOPS_WAREHOUSE": str(lake / "warehouse.duckdb")}
+    load = [str(binaries / "lakeops"), "load", "--raw", str(raw)]
+    yardsticks, loads, idle = [], [], []
+    for _ in range(repeats):
+        yardsticks.append(run([str(binaries / "duckdb"), "-c", copy]))
+        shutil.rmtree(lake, ignore_errors=True)
+        loads.append(run(load, **places))
+        idle.append(run(load, **places))
+    figures = [
+        describe(f"{name}: DuckDB CSV to Parquet (yardstick)", raw, yardsticks, files * rows),
+        describe(f"{name}: lakeops load", raw, loads, files * rows),
+        describe(f"{name}: lakeops load, nothing new", raw, idle, 0),
+    ]
+    figures[1].ratio = statistics.median(a[0] / b[0] for a, b in zip(loads, yardsticks, strict=True))
+    return figures
+
+
+def main() -> None:
+    """Run the benchmarks and print them as a table, or as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=ROOT / "data_raw_bench", help="folder for input and lakes")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--full", action="store_true", help="also 50,000 files, and one file of 5 GB")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    figures = bench_load(options.work, "10 M rows, 400 files", 400, 25_000, options.repeats)
+    figures += bench_load(options.work, "1,300 small files", 1_300, 100, options.repeats)
+    if options.full:
+        figures += bench_load(options.work, "50,000 tiny files", 50_000, 5, 1)
+        figures += bench_load(options.work, "5 GB in one file", 1, 132_000_000, 1)
+    if options.json:
+        print(json.dumps([asdict(figure) for figure in figures], indent=2))
+        return
+    print(f"{'':48} {'rows':>12} {'MiB':>8} {'seconds':>8} {'CPU s':>8} {'peak MiB':>9} {'ratio':>6}")
+    for f in figures:
+        ratio = f"{f.ratio:.2f}" if f.ratio else ""
+        print(f"{f.name:48} {f.rows:12,} {f.bytes / 2**20:8,.0f} {f.seconds:8.2f} {f.cpu_seconds:8.2f} "
+              f"{f.peak_mib:9,.0f} {ratio:>6}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
