@@ -9,6 +9,7 @@ A line ends where pyarrow and every editor end it: at LF, CR LF, or CR alone.
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class _Survey:
     body: bytes | None = None
     has_quotes: bool = False
     has_blank_lines: bool = False
+    lacks_end: bool = False
     malformed: dict[int, str] = field(default_factory=dict)
 
 
@@ -101,8 +103,9 @@ def _survey(path: Path, delimiter: str) -> _Survey:
     if decoder.getstate()[0]:
         raise _refuse_encoding(path, survey.size - len(decoder.getstate()[0]))
     survey.malformed = scanner.finish()
+    survey.lacks_end = not edge.endswith((b"\n", b"\r"))
     if survey.size == len(head):
-        survey.body = single
+        survey.body = single + b"\n" if survey.lacks_end and survey.has_quotes else single
     stream.close()
     return survey
 
@@ -192,6 +195,8 @@ def _split_records(path: Path, delimiter: str, survey: _Survey) -> Iterator[Chun
     with file:
         if survey.body is None:
             file.read(survey.data_offset)
+            if survey.lacks_end and survey.has_quotes:
+                file = pa.PythonFile(_Ended(file), mode="r")
         try:
             batches = pyarrow.csv.open_csv(
                 file,
@@ -231,6 +236,25 @@ def _split_records(path: Path, delimiter: str, survey: _Survey) -> Iterator[Chun
                 str(error).splitlines()[0][:300],
                 f"no record may be longer than {MAX_RECORD_BYTES:,} bytes; ask the sender for the file again",
             ) from error
+
+
+class _Ended(io.RawIOBase):
+    """A stream that ends with a line break: pyarrow takes an empty last field without one for a quoted one."""
+
+    def __init__(self, file: pa.NativeFile) -> None:
+        self._file, self._is_over = file, False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = b""
+        while not self._is_over and len(data) < size:
+            # Whole blocks only: pyarrow takes a short one for a record that is longer than a block.
+            more = self._file.read(size - len(data))
+            self._is_over = not more
+            data += more or b"\n"
+        return data
 
 
 def _number_records(height: int, before: int, invalid: list[tuple[int, int, str]]) -> tuple[pl.Series, int]:

@@ -72,8 +72,8 @@ class QuoteScanner:
                 start = self._resolve_closing(block, start)
                 continue
             end = min(start + _PIECE_BYTES, len(block))
-            if block[end - 1] == ord("\r"):
-                end = min(end + 1, len(block))
+            while end < len(block) and block[end - 1] == ord("\r"):  # which may be half of a line break
+                end += 1
             piece = block[start:end]
             if not self._pass_well_formed(piece):
                 self._walk(piece)
@@ -162,7 +162,7 @@ class QuoteScanner:
         begin = start - self._record_bytes  # where the record began, counted from this block
         if not self._opened_line:
             # Line breaks end records here. It is enough to look at the last one within a record's reach.
-            while (last := _find_last_break(block, max(begin, start), min(begin + self._limit + 1, end))) >= 0:
+            while (last := _find_last_break(block, max(begin, start), min(begin + self._limit, end))) >= 0:
                 begin = last + 1
                 if end - begin <= self._limit:
                     begin = max(begin, _find_last_break(block, begin, end) + 1)
