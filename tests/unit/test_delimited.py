@@ -320,6 +320,16 @@ def test_the_limit_of_a_record_is_exact(path: Path, monkeypatch: pytest.MonkeyPa
         refuse(path, b"id,name,note\n" + fits * 3 + fits.replace(b"x", b"xx", 1))
 
 
+def test_a_line_break_inside_quotes_survives_every_block_boundary(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b'1,"a\r\nb\r\r\nc",x\r\n' * 9
+    for size in range(40, 80):
+        monkeypatch.setattr(delimited, "BLOCK_BYTES", size)
+        check(path, b"id,name,note\r\n" + body)
+        check(path, b"id,name,note\n" + body + b'2,"",')
+
+
 def test_many_blocks_with_every_defect(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delimited, "BLOCK_BYTES", 1 << 14)
     body = b"".join(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -16,10 +17,14 @@ class HeaderVerdict:
     Parameters
     ----------
     new_columns : columns the contract does not know and takes in (`on_new_column: evolve`).
+    rescued : columns the contract does not know, whose values go to `_rescued`.
+    renames : names in the file that are aliases, and the contract's name for each.
     refusal : why the file is refused; empty if it is not.
     """
 
-    new_columns: tuple[Column, ...]
+    new_columns: tuple[Column, ...] = ()
+    rescued: tuple[str, ...] = ()
+    renames: dict[str, str] = field(default_factory=dict)
     refusal: str = ""
 
 
@@ -32,29 +37,39 @@ def judge_header(schema: pl.Schema, contract: Contract, extra: tuple[Column, ...
     contract : the contract that claims the file.
     extra : columns that earlier files brought beyond the contract, with the type they got then.
     """
-    known = {column.name for column in contract.columns}
+    load = contract.load
+    renames = {
+        alias: name for name, aliases in load.aliases.items() for alias in aliases if alias in schema.names()
+    }  # fmt: skip
+    names = [renames.get(name, name) for name in schema.names()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        return HeaderVerdict(refusal=f"column {', '.join(twice)} stands there under two of its names (aliases)")
     # A JSON object simply leaves out what it has no value for.
-    if contract.load.format != "jsonl":
-        missing = [column.name for column in contract.file_columns if column.name not in schema]
+    if load.format != "jsonl":
+        missing = [column.name for column in contract.file_columns if not column.optional and column.name not in names]
         if missing:
-            near = f"; it has {', '.join(schema.names())}"
-            return HeaderVerdict((), f"missing column {', '.join(missing)}{near}")
-    derived = [name for name in contract.load.derive if name in schema and name != contract.load.derive[name]]
+            return HeaderVerdict(refusal=f"missing column {', '.join(missing)}; the file has {', '.join(names)}")
+    derived = [name for name in load.derive if name in names and name != load.derive[name]]
     if derived:
-        return HeaderVerdict((), f"column {', '.join(derived)} is derived by the contract, and stands in the file too")
-    taken = [name for name in schema if name in LOADER_COLUMNS]
+        return HeaderVerdict(refusal=f"column {', '.join(derived)} is derived by the contract, and is in the file too")
+    taken = [name for name in names if name in LOADER_COLUMNS]
     if taken:
-        return HeaderVerdict((), f"column {', '.join(taken)} has a name the loader keeps for itself")
-    new = [name for name in schema if name not in known]
-    if not new or contract.load.on_new_column == "ignore":
-        return HeaderVerdict(())
-    if contract.load.on_new_column == "refuse":
-        return HeaderVerdict((), f"unknown column {', '.join(new)} (on_new_column: refuse)")
-    unusable = [name for name in new if not name.isidentifier() or name != name.lower()]
+        return HeaderVerdict(refusal=f"column {', '.join(taken)} has a name the loader keeps for itself")
+    known = {column.name for column in contract.columns}
+    new = [name for name in names if name not in known]
+    if not new or load.on_new_column == "ignore":
+        return HeaderVerdict(renames=renames)
+    if load.on_new_column == "refuse":
+        return HeaderVerdict(refusal=f"unknown column {', '.join(new)} (on_new_column: refuse)")
+    if load.on_new_column == "rescue":
+        return HeaderVerdict(rescued=tuple(new), renames=renames)
+    unusable = [name for name in new if not re.fullmatch(r"[a-z][a-z0-9_]*", name)]
     if unusable:
-        return HeaderVerdict((), f"unknown column {', '.join(map(repr, unusable))} has a name that SQL cannot use")
+        return HeaderVerdict(refusal=f"unknown column {', '.join(map(repr, unusable))} has a name that SQL cannot use")
     earlier = {column.name: column for column in extra}
-    return HeaderVerdict(tuple(earlier.get(name, Column(name, _infer_type(schema[name]))) for name in new))
+    taken_in = tuple(earlier.get(name, Column(name, _infer_type(schema[name]))) for name in new)
+    return HeaderVerdict(new_columns=taken_in, renames=renames)
 
 
 def _infer_type(dtype: pl.DataType) -> DataType:

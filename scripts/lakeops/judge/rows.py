@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 import polars as pl
 
 from lakeops.contract import Column, Contract, Expectation
-from lakeops.judge.casts import cast_losslessly, get_polars_type
+from lakeops.errors import ContractError
+from lakeops.judge.casts import cast_losslessly
+from lakeops.judge.header import HeaderVerdict
 
-FAULT_SCHEMA = {"_source_row": pl.Int64, "reason": pl.String, "column_name": pl.String, "detail": pl.String}
+NO_SURPRISE = HeaderVerdict()
+SOURCE_ROW = "_source_row"
+_WIDE = Context(prec=400)  # rounds a bound to a column's scale without running out of digits
+FAULT_SCHEMA = {SOURCE_ROW: pl.Int64, "reason": pl.String, "column_name": pl.String, "detail": pl.String}
+_NO_FAULTS = pl.DataFrame(schema=FAULT_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -20,140 +27,310 @@ class Judged:
 
     Parameters
     ----------
-    accepted : typed business columns and `_source_row`.
+    accepted : typed business columns, `_source_row`, and `_rescued`, `_is_deleted`, `_absent` where the contract
+        has them.
     faults : FAULT_SCHEMA, one row per refused record: its first fault.
     warnings : failing rows by expectation label, for expectations that only warn.
-    refusals : failing rows by expectation label, for expectations that refuse the file.
+    refusals : FAULT_SCHEMA, one row per failing record and expectation, where failing refuses the file.
     """
 
     accepted: pl.DataFrame
     faults: pl.DataFrame
     warnings: dict[str, int]
-    refusals: dict[str, int]
+    refusals: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Rows that fail one demand of the contract, and what that means for them."""
+
+    rows: pl.Series
+    on_fail: str
+    reason: str
+    column: str
+    expected: str
 
 
 def judge_rows(
-    rows: pl.DataFrame, contract: Contract, path_values: dict[str, str], new_columns: tuple[Column, ...] = ()
+    rows: pl.DataFrame, contract: Contract, path_values: dict[str, str], header: HeaderVerdict = NO_SURPRISE
 ) -> Judged:
     """Judge rows by their contract.
 
     Parameters
     ----------
-    rows : the file's columns as read, and `_source_row`.
+    rows : the file's columns as read, `_source_row`, and for partial updates `_absent` (lists of column names).
     contract : what they promise.
     path_values : `name=value` folders of the file's path, for derived columns.
-    new_columns : columns to take in beyond the contract.
+    header : the verdict on the columns.
     """
     load = contract.load
+    rows = rows.rename({old: new for old, new in header.renames.items() if old in rows.columns})
+    brought = [column for column in contract.columns if column.name in load.derive and column.name in rows.columns]
     typed: dict[str, pl.Series] = {}
     bad: dict[str, pl.Series] = {}
-    for column in (*contract.file_columns, *new_columns):
+    for column in (*contract.file_columns, *brought, *header.new_columns):
         values = rows[column.name] if column.name in rows.columns else pl.Series([None] * rows.height, dtype=pl.Null)
-        if values.dtype == pl.String and column.type.kind != "varchar":
-            values = values.set(values == "", None)  # a quoted empty field holds no number and no date
         typed[column.name] = cast_losslessly(values, column.type, load.time_zone).alias(column.name)
-        bad[column.name] = values.is_not_null() & typed[column.name].is_null()
-    frame = pl.DataFrame(typed).with_columns(rows["_source_row"])
-    frame = _add_derived(frame, contract, path_values)
-    failures = [(rule, ~_passes(frame, rule, contract)) for rule in contract.expectations]
+        _note_lost(bad, column, values, typed[column.name])
+    frame = pl.DataFrame(typed).with_columns(rows[SOURCE_ROW])
+    rescued = _collect_rescued(rows, contract, header, bad)
+    on_bad_value = load.on_bad_value
+    types = {column.name: str(column.type) for column in (*contract.columns, *header.new_columns)}
+    lost_here = dict(bad) if on_bad_value != "rescue" else {}
+    bad_path: dict[str, pl.Series] = {}
+    frame = _add_derived(frame, contract, path_values, bad_path)
+    # A value from the path stands in no record, so there is nothing that could be rescued.
+    failures = [
+        _Failure(mask, "refuse" if on_bad_value == "refuse" else "quarantine", "bad_value", name,
+                 f"expected {types[name]}")
+        for name, mask in (*lost_here.items(), *bad_path.items())
+    ]  # fmt: skip
+    is_deleted = _find_deleted(rows, frame, contract)
+    failures += _list_failures(frame, contract, is_deleted)
 
-    at_fault = pl.Series([False] * rows.height, dtype=pl.Boolean) if not rows.height else None
-    for mask in [*bad.values(), *(mask for rule, mask in failures if rule.on_fail == "quarantine")]:
-        at_fault = mask if at_fault is None else at_fault | mask
-    columns = [column.name for column in (*contract.columns, *new_columns)]
-    order = [*columns, "_source_row"]
-    tallies: dict[str, dict[str, int]] = {"warn": {}, "refuse": {}}
-    for rule, mask in failures:
-        if rule.on_fail != "quarantine" and (count := int((mask & ~at_fault).sum())):
-            tallies[rule.on_fail][f"{rule.column} {rule.label}"] = count
-    if not at_fault.any():
-        return Judged(frame.select(order), pl.DataFrame(schema=FAULT_SCHEMA), tallies["warn"], tallies["refuse"])
+    frame = frame.with_columns(
+        *([rescued.alias("_rescued")] if load.rescues else []),
+        *([is_deleted.alias("_is_deleted")] if is_deleted is not None else []),
+        *([_collect_absent(rows, contract, header).alias("_absent")] if load.partial_updates else []),
+    )
+    own = [name for name in ("_rescued", "_is_deleted", "_absent") if name in frame.columns]
+    order = [*(column.name for column in (*contract.columns, *header.new_columns)), SOURCE_ROW, *own]
+    at_fault: pl.Series | None = None
+    for failure in failures:
+        if failure.on_fail == "quarantine":
+            at_fault = failure.rows if at_fault is None else at_fault | failure.rows
+    warnings: dict[str, int] = {}
+    refusals = [_NO_FAULTS]
+    for failure in failures:
+        # A row that is quarantined anyway neither warns nor refuses the file.
+        mask = failure.rows if at_fault is None else failure.rows & ~at_fault
+        if failure.on_fail == "quarantine" or not (count := int(mask.sum())):
+            continue
+        if failure.on_fail == "warn":
+            warnings[f"{failure.column} {failure.expected}"] = count
+        else:
+            refusals.append(_explain(rows, frame, failure, mask))
     return Judged(
-        frame.filter(~at_fault).select(order),
-        _explain_faults(rows, contract, at_fault, bad, failures, new_columns),
-        tallies["warn"],
-        tallies["refuse"],
+        accepted=frame.select(order) if at_fault is None else frame.filter(~at_fault).select(order),
+        faults=_NO_FAULTS if at_fault is None else _explain_first_faults(rows, frame, failures, at_fault),
+        warnings=warnings,
+        refusals=pl.concat(refusals),
     )
 
 
-def _add_derived(frame: pl.DataFrame, contract: Contract, path_values: dict[str, str]) -> pl.DataFrame:
-    available = set(frame.columns)
+def _note_lost(bad: dict[str, pl.Series], column: Column, values: pl.Series, typed: pl.Series) -> None:
+    """Note in `bad` which values did not survive their cast."""
+    if typed.null_count() == values.null_count():
+        return
+    lost = values.is_not_null() & typed.is_null()
+    if values.dtype == pl.String and column.type.kind != "varchar":
+        lost &= values != ""  # a quoted empty field holds no number and no date: it is null, and that is no loss
+    if lost.any():
+        bad[column.name] = lost
+
+
+def _collect_rescued(
+    rows: pl.DataFrame, contract: Contract, header: HeaderVerdict, bad: dict[str, pl.Series]
+) -> pl.Series:
+    """Return, as JSON by column, what a row brings beyond the contract or in another type than it says."""
+    kept: dict[int, dict[str, str]] = {}
+    masks = {name: rows[name].is_not_null() for name in header.rescued if name in rows.columns}
+    if contract.load.on_bad_value == "rescue":
+        masks |= bad
+    for name, mask in masks.items():
+        places = mask.arg_true()
+        for place, value in zip(places, rows[name].gather(places).to_list(), strict=True):
+            kept.setdefault(place, {})[name] = value
+    texts = [json.dumps(values, ensure_ascii=False, default=str) for values in kept.values()]
+    nothing = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+    return nothing.scatter(list(kept), pl.Series(texts, dtype=pl.String)) if kept else nothing
+
+
+def _find_deleted(rows: pl.DataFrame, frame: pl.DataFrame, contract: Contract) -> pl.Series | None:
+    """Return which records delete their key; None where the contract knows no deletes."""
+    if not contract.load.delete_when:
+        return None
+    # The operation may stand in a column that the contract does not keep.
+    more = [name for name in rows.columns if name not in frame.columns]
+    scope = frame.with_columns(rows[name] for name in more)
+    expression = pl.sql_expr(contract.load.delete_when)
+    found = _evaluate(scope.lazy(), expression, contract, "delete_when", contract.load.delete_when)
+    if found.dtype != pl.Boolean:
+        raise _refuse_setting(contract, "delete_when", contract.load.delete_when, f"a result of type {found.dtype}")
+    found = found.fill_null(False)
+    return found if len(found) == frame.height else found.new_from_index(0, frame.height)
+
+
+def _collect_absent(rows: pl.DataFrame, contract: Contract, header: HeaderVerdict) -> pl.Series:
+    """Return, as a JSON list by row, the columns a record leaves out: absent is not null."""
+    never = [column.name for column in contract.file_columns if column.name not in rows.columns]
+    if "_absent" not in rows.columns:
+        return pl.repeat(json.dumps(never), rows.height, dtype=pl.String, eager=True)
+    lists = [
+        json.dumps([*(header.renames.get(name, name) for name in names or ()), *never])
+        for names in rows["_absent"].to_list()
+    ]
+    return pl.Series(lists, dtype=pl.String)
+
+
+def _add_derived(
+    frame: pl.DataFrame, contract: Contract, path_values: dict[str, str], bad: dict[str, pl.Series]
+) -> pl.DataFrame:
     for name, text in contract.load.derive.items():
+        if name in frame.columns:  # the file brings it itself; judge_header lets it only where it derives from itself
+            continue
+        available = set(frame.columns)
         expression = pl.sql_expr(text)
+        roots = expression.meta.root_names()
+        # Without a column of the file, one row tells what all rows get.
+        scope = frame.lazy() if available.intersection(roots) else pl.LazyFrame({SOURCE_ROW: [0]})
         # A folder name that this path lacks is null, so that COALESCE(order_dt, dt) can try several.
-        scope = frame.lazy().with_columns(
-            pl.lit(path_values.get(root), dtype=pl.String).alias(root)
-            for root in expression.meta.root_names()
-            if root not in available
+        scope = scope.with_columns(
+            pl.lit(path_values.get(root), dtype=pl.String).alias(root) for root in roots if root not in available
         )
-        derived = scope.select(expression.alias(name)).collect().to_series()
-        if len(derived) != frame.height:
-            derived = derived.new_from_index(0, frame.height) if len(derived) else derived.clear(frame.height)
+        derived = _evaluate(scope, expression, contract, f"derive.{name}", text)
         column = contract.get_column(name)
-        frame = frame.with_columns(cast_losslessly(derived, column.type, contract.load.time_zone).alias(name))
+        cast = cast_losslessly(derived, column.type, contract.load.time_zone).alias(name)
+        if len(derived) != frame.height:  # one value for all rows
+            derived, cast = (
+                one.new_from_index(0, frame.height) if len(one) else one.clear(frame.height) for one in (derived, cast)
+            )
+        _note_lost(bad, column, derived, cast)
+        frame = frame.with_columns(cast)
     return frame
 
 
-def _passes(frame: pl.DataFrame, rule: Expectation, contract: Contract) -> pl.Series:
-    """Return which rows keep an expectation; null keeps all but not_null, as in dbt."""
+def _evaluate(scope: pl.LazyFrame, expression: pl.Expr, contract: Contract, setting: str, text: str) -> pl.Series:
+    try:
+        return scope.select(expression.alias(setting)).collect().to_series()
+    except pl.exceptions.PolarsError as error:
+        raise _refuse_setting(contract, setting, text, str(error).splitlines()[0][:200]) from error
+
+
+def _refuse_setting(contract: Contract, setting: str, text: str, found: str) -> ContractError:
+    return ContractError(
+        f"{contract.name}: load.{setting} cannot be computed.",
+        where=str(contract.file),
+        expected="polars SQL that holds for every row; TRY_CAST gives null where CAST would fail",
+        found=f"{text}: {found}",
+        next_step=f"mend load.{setting} in the contract",
+    )
+
+
+def _list_failures(frame: pl.DataFrame, contract: Contract, is_deleted: pl.Series | None) -> list[_Failure]:
+    """Return the expectations that some row fails; one without a failing row costs nothing further."""
+    failures = []
+    for rule in contract.expectations:
+        failing = _find_failing(frame, rule, contract)
+        if failing is None:
+            continue
+        failing = failing.fill_null(False)
+        is_key = rule.test == "not_null" and rule.column in contract.load.key
+        if is_deleted is not None and not is_key:
+            failing &= ~is_deleted  # a record that deletes need bring no more than its key
+        if failing.any():
+            reason = "missing_key" if is_key else "expectation_failed"
+            failures.append(_Failure(failing, rule.on_fail, reason, rule.column, rule.label))
+    return failures
+
+
+def _find_failing(frame: pl.DataFrame, rule: Expectation, contract: Contract) -> pl.Series | None:
+    """Return which rows fail an expectation, or None if none does; a null fails not_null only, as in dbt."""
     values = frame[rule.column]
     match rule.test:
         case "not_null":
-            return values.is_not_null()
+            return values.is_null() if values.null_count() else None
         case "accepted_values":
-            allowed = pl.Series([str(value) for value in rule.arguments["values"]], dtype=pl.String)
-            return values.cast(pl.String).is_in(allowed.implode()).fill_null(True)
+            return ~values.is_in(_type_accepted(values, rule, contract).implode())
         case "accepted_range":
-            return _is_in_range(values, rule, contract)
+            return _is_out_of_range(values, rule, contract)
         case _:
-            return values.cast(pl.String).str.contains(rule.arguments["regex"]).fill_null(True)
+            return ~values.cast(pl.String).str.contains(rule.arguments["regex"])
 
 
-def _is_in_range(values: pl.Series, rule: Expectation, contract: Contract) -> pl.Series:
-    inclusive = rule.arguments.get("inclusive", True)
-    verdict = pl.repeat(True, len(values), dtype=pl.Boolean, eager=True)
+def _type_accepted(values: pl.Series, rule: Expectation, contract: Contract) -> pl.Series:
+    """Return the accepted values in the column's type, so that 1.5 and 1.50 are one, as they are in SQL."""
+    column = contract.get_column(rule.column)
+    texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in rule.arguments["values"]]
+    typed = cast_losslessly(pl.Series(texts, dtype=pl.String), column.type, "UTC")
+    return typed.drop_nulls().cast(values.dtype)
+
+
+def _is_out_of_range(values: pl.Series, rule: Expectation, contract: Contract) -> pl.Series | None:
     kind = contract.get_column(rule.column).type.kind
+    if kind == "varchar":  # numbers in text: what is none is not compared
+        values = values.cast(pl.Decimal(38, 12), strict=False)
+    failing: pl.Series | None = None
     for bound, is_lower in ((rule.arguments.get("min_value"), True), (rule.arguments.get("max_value"), False)):
-        if bound is None:
+        # The whole column is cleared by its extreme.
+        extreme = values.min() if is_lower else values.max()
+        if bound is None or extreme is None:
             continue
+        inclusive = rule.arguments.get("inclusive", True)
         if kind in ("date", "timestamp"):
-            limit = pl.Series([str(bound)]).str.to_datetime(time_zone="UTC" if kind == "timestamp" else None)
-            limit = limit.cast(get_polars_type(contract.get_column(rule.column).type))
+            zone = "UTC" if kind == "timestamp" else None
+            limit, is_strict = pl.Series([str(bound)]).str.to_datetime(time_zone=zone).cast(values.dtype), not inclusive
         else:
-            limit = pl.Series([Decimal(str(bound))])
-            values = values if values.dtype == pl.Float64 else values.cast(pl.Decimal(38, 12), strict=False)
-        if is_lower:
-            kept = values >= limit if inclusive else values > limit
+            number, is_strict = _place_bound(bound, is_lower, inclusive, values.dtype)
+            distance = Decimal(str(extreme)).compare(number) * (1 if is_lower else -1)
+            if distance > 0 or (distance == 0 and not is_strict):
+                continue
+            limit = _fit_bound(number, values.dtype)
+        if limit is None:
+            outside = values.is_not_null()  # the bound lies beyond all that the type can hold
+        elif is_lower:
+            outside = values <= limit if is_strict else values < limit
         else:
-            kept = values <= limit if inclusive else values < limit
-        verdict &= kept.fill_null(True)
-    return verdict
+            outside = values >= limit if is_strict else values > limit
+        failing = outside if failing is None else failing | outside
+    return failing
 
 
-def _explain_faults(
-    rows: pl.DataFrame,
-    contract: Contract,
-    at_fault: pl.Series,
-    bad: dict[str, pl.Series],
-    failures: list[tuple[Expectation, pl.Series]],
-    new_columns: tuple[Column, ...],
+def _place_bound(bound: object, is_lower: bool, inclusive: bool, dtype: pl.DataType) -> tuple[Decimal, bool]:
+    """Return a bound on the grid of the column's type, and whether the values must keep away from it.
+
+    Between two steps of a decimal there is no value, so `>= 0.123` on cents is `>= 0.13`, and no column need be cast.
+    """
+    number = Decimal(str(bound))
+    if dtype.is_float():
+        return number, not inclusive
+    step = Decimal(1).scaleb(-dtype.scale if isinstance(dtype, pl.Decimal) else 0)
+    placed = number.quantize(step, ROUND_CEILING if is_lower else ROUND_FLOOR, context=_WIDE)
+    return placed, not inclusive and placed == number
+
+
+def _fit_bound(number: Decimal, dtype: pl.DataType) -> pl.Series | None:
+    """Return the bound in the column's type, or None if the type cannot hold it."""
+    if dtype.is_float():
+        return pl.Series([float(number)])
+    if isinstance(dtype, pl.Decimal):
+        fits = len(number.as_tuple().digits) <= (dtype.precision or 38)
+        return pl.Series([number], dtype=dtype) if fits else None
+    return pl.Series([int(number)], dtype=dtype) if -(2**63) <= number < 2**63 else None
+
+
+def _explain_first_faults(
+    rows: pl.DataFrame, frame: pl.DataFrame, failures: list[_Failure], at_fault: pl.Series
 ) -> pl.DataFrame:
-    types = {column.name: str(column.type) for column in (*contract.columns, *new_columns)}
-    faults = []
-    for index in at_fault.arg_true():
-        line = rows["_source_row"][index]
-        column = next((name for name, mask in bad.items() if mask[index]), None)
-        if column:
-            found = str(rows[column][index])[:80]
-            faults.append((line, "bad_value", column, f"expected {types[column]}, found {found!r}"))
-            continue
-        rule = next(rule for rule, mask in failures if rule.on_fail == "quarantine" and mask[index])
-        if rule.test == "not_null" and rule.column in contract.load.key:
-            faults.append((line, "missing_key", rule.column, "the key is empty"))
-        else:
-            value = rows[rule.column][index] if rule.column in rows.columns else None
-            faults.append((line, "expectation_failed", rule.column, f"{rule.label}, found {str(value)[:80]!r}"))
-    return pl.DataFrame(faults, schema=FAULT_SCHEMA, orient="row")
+    """Tell the first fault of every row, fault by fault and not row by row: every row of a file may be bad."""
+    parts, untold = [_NO_FAULTS], at_fault
+    for failure in failures:
+        if failure.on_fail == "quarantine":
+            parts.append(_explain(rows, frame, failure, untold & failure.rows))
+            untold &= ~failure.rows
+    return pl.concat(parts).sort(SOURCE_ROW)
+
+
+def _explain(rows: pl.DataFrame, frame: pl.DataFrame, failure: _Failure, mask: pl.Series) -> pl.DataFrame:
+    lines = rows[SOURCE_ROW].filter(mask)
+    if failure.reason == "missing_key":
+        details = ["the key is empty"] * len(lines)
+    else:
+        source = next((part for part in (rows, frame) if failure.column in part.columns), None)
+        found = [None] * len(lines) if source is None else source[failure.column].filter(mask).to_list()
+        details = [f"{failure.expected}, found {str(value)[:80]!r}" for value in found]
+    told = {SOURCE_ROW: lines, "reason": failure.reason, "column_name": failure.column, "detail": details}
+    return pl.DataFrame(told, schema=FAULT_SCHEMA)
 
 
 def read_path_values(source_file: str) -> dict[str, str]:

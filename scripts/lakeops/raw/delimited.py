@@ -104,7 +104,7 @@ def _survey(path: Path, delimiter: str) -> _Survey:
         raise _refuse_encoding(path, survey.size - len(decoder.getstate()[0]))
     survey.malformed = scanner.finish()
     survey.lacks_end = not edge.endswith((b"\n", b"\r"))
-    if survey.size == len(head):
+    if survey.size == len(head) <= BLOCK_BYTES:
         survey.body = single + b"\n" if survey.lacks_end and survey.has_quotes else single
     stream.close()
     return survey
@@ -195,8 +195,8 @@ def _split_records(path: Path, delimiter: str, survey: _Survey) -> Iterator[Chun
     with file:
         if survey.body is None:
             file.read(survey.data_offset)
-            if survey.lacks_end and survey.has_quotes:
-                file = pa.PythonFile(_Ended(file), mode="r")
+            if survey.has_quotes:
+                file = pa.PythonFile(_CarefulBlocks(file, survey.lacks_end), mode="r")
         try:
             batches = pyarrow.csv.open_csv(
                 file,
@@ -238,22 +238,30 @@ def _split_records(path: Path, delimiter: str, survey: _Survey) -> Iterator[Chun
             ) from error
 
 
-class _Ended(io.RawIOBase):
-    """A stream that ends with a line break: pyarrow takes an empty last field without one for a quoted one."""
+class _CarefulBlocks(io.RawIOBase):
+    """A stream in blocks that pyarrow does not misread.
 
-    def __init__(self, file: pa.NativeFile) -> None:
-        self._file, self._is_over = file, False
+    Between two blocks it drops the LF of a CR LF that stands inside quotes, and where the last line lacks its end, it
+    takes an empty last field for a quoted one.
+    """
+
+    def __init__(self, file: pa.NativeFile, lacks_end: bool) -> None:
+        self._file, self._held, self._ending = file, b"", b"\n" if lacks_end else b""
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        data = b""
-        while not self._is_over and len(data) < size:
-            # Whole blocks only: pyarrow takes a short one for a record that is longer than a block.
+        data, self._held = self._held, b""
+        # Whole blocks only: pyarrow takes a short one for a record that is longer than a block.
+        while len(data) < size:
             more = self._file.read(size - len(data))
-            self._is_over = not more
-            data += more or b"\n"
+            if not more:
+                data, self._ending = data + self._ending, b""
+                return data
+            data += more
+        if data.endswith(b"\r") and len(data) > 1:
+            data, self._held = data[:-1], b"\r"
         return data
 
 
