@@ -22,10 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-RawOption = Annotated[Path | None, typer.Option("--raw", help="Landing zone to read [default: data_raw]")]
-LakeOption = Annotated[Path | None, typer.Option("--lake", help="Lake to write [default: lake]")]
+RawOption = Annotated[Path | None, typer.Option("--raw", help="Landing zone to read (default: data_raw)")]
+LakeOption = Annotated[Path | None, typer.Option("--lake", help="Lake to write (default: lake)")]
 WarehouseOption = Annotated[
-    Path | None, typer.Option("--manifest", help="DuckDB file of views and models [default: duckdb/warehouse.duckdb]")
+    Path | None, typer.Option("--manifest", help="DuckDB file of views and models (default: duckdb/warehouse.duckdb)")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read")]
 
@@ -136,6 +136,7 @@ def incremental(raw: RawOption = None) -> None:
     outcome = pipeline.run_incremental(load_settings(raw))
     report.show_run(outcome.loads, outcome.steps, outcome.seconds)
     pipeline.raise_if_failed(outcome)
+    report.show_next_steps()
 
 
 @app.command()
@@ -182,6 +183,7 @@ def demo() -> None:
     outcome = pipeline.run_demo(load_settings())
     report.show_run(outcome.loads, outcome.steps, outcome.seconds)
     pipeline.raise_if_failed(outcome)
+    report.show_next_steps()
 
 
 def _parse_day(text: str, option: str) -> dt.date:

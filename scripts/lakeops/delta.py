@@ -67,7 +67,7 @@ def ensure_table(path: Path, columns: Iterable[Column]) -> None:
             path.mkdir(parents=True, exist_ok=True)
             DeltaTable.create(str(path), schema=schema, configuration=CONFIGURATION, mode="ignore")
             return
-        table = DeltaTable(str(path))
+        table = open_table(path)
         present = {field.name for field in table.schema().fields}
         wanted = Schema.from_arrow(schema).fields
         add_columns(table, [field for field in wanted if field.name not in present])
@@ -96,14 +96,14 @@ def open_table(path: Path) -> DeltaTable:
             where=str(path),
             expected="a Delta table",
             found="no Delta log",
-            next_step="run lakeops load to create it empty, or bring its folder back from a backup",
+            next_step="if nothing was ever loaded: lakeops load; else see the runbook, and do not create it by hand",
         ) from error
     except (DeltaError, OSError) as error:
         raise BronzeCommitError(
             "A table's Delta log cannot be read.",
             where=str(path / "_delta_log"),
-            found=str(error).splitlines()[0][:300],
-            next_step="bring the folder back from a backup",
+            found=" ".join(str(error).split())[:300],
+            next_step="bring the folder back from a backup; without one: lakeops load --rebuild TABLE",
         ) from error
 
 
@@ -119,9 +119,17 @@ def write_part(table: Path, frame: pl.DataFrame) -> AddAction:
     ----------
     table : the table's folder.
     frame : typed rows, at least one.
+
+    Raises
+    ------
+    BronzeCommitError : the file cannot be written; nothing of it is left.
     """
     name = f"part-{uuid.uuid4()}.zstd.parquet"
-    frame.write_parquet(table / name, compression="zstd", compression_level=1, row_group_size=1 << 20)
+    try:
+        frame.write_parquet(table / name, compression="zstd", compression_level=1, row_group_size=1 << 20)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        (table / name).unlink(missing_ok=True)  # a full disk needs every byte back
+        raise make_commit_error(table, error) from error
     return AddAction(
         path=name,
         size=(table / name).stat().st_size,
@@ -194,11 +202,7 @@ def append(path: Path, frame: pl.DataFrame, batch_id: int) -> None:
     """Append typed rows to a record of the lake in one commit; no rows, no commit."""
     if frame.height:
         table = open_table(path)
-        try:
-            part = write_part(path, frame)
-        except OSError as error:
-            raise make_commit_error(path, error) from error
-        commit(table, [part], [], max(batch_id, get_last_batch(table)), {"batch_id": batch_id})
+        commit(table, [write_part(path, frame)], [], max(batch_id, get_last_batch(table)), {"batch_id": batch_id})
 
 
 def read_frame(table: DeltaTable, columns: list[str] | None = None) -> pl.DataFrame:

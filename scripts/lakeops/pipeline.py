@@ -339,7 +339,7 @@ def raise_if_failed(outcome: IncrementalOutcome) -> None:
         for status, name, table, message, stored in step.problems:
             if status == "warn":
                 continue
-            lines.append(f"{status}: {name} on {table}: {message.splitlines()[0] if message else ''}")
+            lines.append(f"{status}: {name} on {table}: {' '.join(message.split())[:400]}")
             if stored:
                 lines.append(f'  see the rows: duckdb duckdb/warehouse.duckdb "from {_shorten(stored)}"')
         raise DbtError(

@@ -73,7 +73,7 @@ def show_loads(loads: list[LoadOutcome]) -> None:
         for name, reason in load.duplicates:
             say(f"not loaded: {name}: {reason}")
     if any(tally.rows_quarantined for tally in tallies):
-        say('quarantined records, word for word: duckdb duckdb/warehouse.duckdb "from quarantine"')
+        say("quarantined records: lakeops quarantine list; word for word: lakeops quarantine show")
 
 
 def show_quarantine_groups(groups: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -111,7 +111,7 @@ def show_replays(replays: list[Replay]) -> None:
 
 
 def show_run(loads: list[LoadOutcome], steps: list[DbtOutcome], seconds: dict[str, float]) -> None:
-    """Print what a run of the main job did: rows by table, models, tests, seconds by step, where to look next."""
+    """Print what a run of the main job did: rows by table, models, tests, seconds by step."""
     show_loads(loads)
     for step in steps:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(step.counts.items()))

@@ -40,6 +40,7 @@ sources:
               format: csv
               mode: replace
               key: [shelf_id]
+              folders: [day]
               derive: {day: day}
               sequence_by: [day]
         columns:

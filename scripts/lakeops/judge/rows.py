@@ -86,12 +86,13 @@ def judge_rows(
         for name, mask in (*lost_here.items(), *bad_path.items())
     ]  # fmt: skip
     is_deleted = _find_deleted(rows, frame, contract)
-    failures += _list_failures(frame, contract, is_deleted)
+    absent = _collect_absent(rows, contract, header) if load.partial_updates else None
+    failures += _list_failures(frame, contract, is_deleted, absent)
 
     frame = frame.with_columns(
         *([rescued.alias("_rescued")] if load.rescues else []),
         *([is_deleted.alias("_is_deleted")] if is_deleted is not None else []),
-        *([_collect_absent(rows, contract, header).alias("_absent")] if load.partial_updates else []),
+        *([absent.alias("_absent")] if absent is not None else []),
     )
     own = [name for name in ("_rescued", "_is_deleted", "_absent") if name in frame.columns]
     order = [*(column.name for column in (*contract.columns, *header.new_columns)), SOURCE_ROW, *own]
@@ -217,7 +218,9 @@ def _refuse_setting(contract: Contract, setting: str, text: str, found: str) -> 
     )
 
 
-def _list_failures(frame: pl.DataFrame, contract: Contract, is_deleted: pl.Series | None) -> list[_Failure]:
+def _list_failures(
+    frame: pl.DataFrame, contract: Contract, is_deleted: pl.Series | None, absent: pl.Series | None
+) -> list[_Failure]:
     """Return the expectations that some row fails; one without a failing row costs nothing further."""
     failures = []
     for rule in contract.expectations:
@@ -228,6 +231,8 @@ def _list_failures(frame: pl.DataFrame, contract: Contract, is_deleted: pl.Serie
         is_key = rule.test == "not_null" and rule.column in contract.load.key
         if is_deleted is not None and not is_key:
             failing &= ~is_deleted  # a record that deletes need bring no more than its key
+        if absent is not None and not is_key:
+            failing &= ~absent.str.contains(json.dumps(rule.column), literal=True)  # a partial update need not say all
         if failing.any():
             reason = "missing_key" if is_key else "expectation_failed"
             failures.append(_Failure(failing, rule.on_fail, reason, rule.column, rule.label))

@@ -38,18 +38,11 @@ def connect(warehouse: Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[
             connection = duckdb.connect(str(warehouse))
             break
         except duckdb.IOException as error:
-            holder = re.search(r"Conflicting lock is held in (.+?) \(PID (\d+)\)", str(error))
+            holder = find_lock_holder(str(error))
             if holder is None:
                 raise _explain_open(warehouse, error) from error
             if time.monotonic() > give_up:
-                raise LockedError(
-                    "The warehouse is locked.",
-                    where=str(warehouse),
-                    expected="no other process has the file open",
-                    found=f"{holder[1]} (process {holder[2]}) holds it",
-                    next_step=f"close it there (or wait; kill {holder[2]} as a last resort), then run the command "
-                    "again; to read beside a writer, use: duckdb -readonly",
-                ) from error
+                raise make_locked_error(warehouse, *holder) from error
             time.sleep(0.25)
         except duckdb.Error as error:
             raise _explain_open(warehouse, error) from error
@@ -58,6 +51,23 @@ def connect(warehouse: Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[
         yield connection
     finally:
         connection.close()
+
+
+def find_lock_holder(message: str) -> tuple[str, str] | None:
+    """Return program and process id of who holds a DuckDB file, from DuckDB's message; None if it names nobody."""
+    found = re.search(r"Conflicting lock is held in (.+?) \(PID (\d+)\)", message)
+    return (found[1], found[2]) if found else None
+
+
+def make_locked_error(warehouse: Path, program: str, process: str) -> LockedError:
+    """Return the error that names who holds the warehouse."""
+    return LockedError(
+        "The warehouse is locked.",
+        where=str(warehouse),
+        expected="no other process has the file open",
+        found=f"{program} (process {process}) holds it",
+        next_step=f"close it there, or wait (kill {process} is the last resort), then run the command again",
+    )
 
 
 def prepare_connection(connection: duckdb.DuckDBPyConnection) -> None:

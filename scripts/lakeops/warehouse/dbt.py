@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from lakeops.console import say
 from lakeops.errors import DbtError
 from lakeops.settings import Settings
+from lakeops.warehouse.connection import find_lock_holder, make_locked_error
 
 
 @dataclass
@@ -59,7 +61,7 @@ def run_dbt(settings: Settings, *arguments: str) -> DbtOutcome:
     with contextlib.redirect_stdout(_Talk()):
         result = dbtRunner().invoke(
             [*arguments, "--project-dir", project, "--profiles-dir", project, "--quiet", "--log-path",
-             str(settings.dbt_project / "logs")]
+             str(settings.dbt_project / "logs"), "--use-colors" if sys.stderr.isatty() else "--no-use-colors"]
         )  # fmt: skip
     outcome = DbtOutcome(arguments[0], seconds=time.monotonic() - started)
     for entry in getattr(result.result, "results", None) or []:
@@ -70,6 +72,8 @@ def run_dbt(settings: Settings, *arguments: str) -> DbtOutcome:
         if status in ("fail", "error", "warn"):
             outcome.problems.append(_describe(entry, status))
     if result.exception is not None and not outcome.counts:
+        if holder := find_lock_holder(str(result.exception)):
+            raise make_locked_error(settings.warehouse, *holder)
         raise DbtError(
             f"dbt {arguments[0]} could not run.",
             where=project,

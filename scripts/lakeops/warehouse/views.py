@@ -49,13 +49,16 @@ def ensure_views(connection: duckdb.DuckDBPyConnection, lake: Lake, contracts: C
         return 0
     folder = _quote(str(lake.folder))
     connection.execute("begin")
-    connection.execute(f"create or replace macro main.lake_root() as {folder}")
-    for name, sql in missing.items():
-        schema = name.split(".")[0]
-        connection.execute(f"create schema if not exists {schema}")
-        connection.execute(f"create or replace view {name} as {sql}")
-        connection.execute(f"comment on view {name} is '{_MARK}{_digest(sql)}'")
-    connection.execute("commit")
+    try:
+        connection.execute(f"create or replace macro main.lake_root() as {folder}")
+        for name, sql in missing.items():
+            connection.execute(f"create schema if not exists {name.split('.')[0]}")
+            connection.execute(f"create or replace view {name} as {sql}")
+            connection.execute(f"comment on view {name} is '{_MARK}{_digest(sql)}'")
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
     return len(missing)
 
 
@@ -103,6 +106,7 @@ def _define_audit(contract: Contract, changes: str) -> str:
 def _define_quarantine(lake: Lake, contracts: tuple[Contract, ...]) -> str:
     union = " union all by name ".join(f"select * from {_scan(lake.quarantine(c.table))}" for c in contracts)
     ledger = _scan(lake.ops("manifest_processed_files"))
+    resolutions = _scan(lake.ops("quarantine_resolutions"))
     # A record is open while the very load that refused it is the one whose rows are in bronze. A replay counts
     # once its batch is committed, which is when the ledger knows it.
     return f"""
@@ -112,7 +116,7 @@ def _define_quarantine(lake: Lake, contracts: tuple[Contract, ...]) -> str:
         ),
         resolved as (
             select source_file, source_row, quarantined_batch_id, max(status) as status
-            from {_scan(lake.ops("quarantine_resolutions"))} as resolutions
+            from {resolutions} as resolutions
             where status = 'discarded' or exists (
                 select 1 from {ledger} as entries
                 where entries.status = 'replayed' and entries.batch_id = resolutions.batch_id

@@ -1,0 +1,352 @@
+"""Read and check the contracts, which stand in dbt's own sources YAML and nowhere else.
+
+A source table with `config.meta.load` is a contract: files become a bronze table. A table of the source `ops`
+is a record the lake keeps about itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from lakeops.contract.model import (
+    OPS_SOURCE,
+    ROW_TESTS,
+    Column,
+    Contract,
+    Contracts,
+    DataType,
+    Expectation,
+    Load,
+    Record,
+)
+from lakeops.contract.place import Place
+from lakeops.errors import ContractError
+
+
+def load_contracts(models: Path) -> Contracts:
+    """Read every contract under a dbt `models` folder.
+
+    Parameters
+    ----------
+    models : folder that holds the YAML files, at any depth.
+
+    Returns
+    -------
+    The contracts and records, in the order of file name and position.
+
+    Raises
+    ------
+    ContractError : a file is no YAML, a key is misspelt, a value is not allowed, or two tables have one name.
+    """
+    tables: list[Contract] = []
+    records: list[Record] = []
+    for file in sorted([*models.rglob("*.yml"), *models.rglob("*.yaml")]):
+        text = file.read_text(encoding="utf-8")
+        if "tables:" not in text:  # no source; dbt's own YAML is dbt's to check
+            continue
+        document = _parse_yaml(file, text)
+        _check_spelling(document, ["sources"], "a section of dbt's YAML", Place(file, text, ()))
+        for position, source in enumerate(document.get("sources") or []):
+            for index, table in enumerate(source.get("tables") or []):
+                place = Place(file, text, ("sources", position, "tables", index))
+                meta = _dig(table, "config", "meta") or {}
+                _check_spelling(meta, ["load"], "a key of a table's meta", place.at("config", "meta"))
+                if source.get("name") == OPS_SOURCE:
+                    records.append(Record(table["name"], _read_columns(table, place)))
+                elif meta.get("load") is not None:
+                    tables.append(_read_contract(source, table, place))
+    _check_unique([contract.name for contract in tables], models)
+    # Batches of one lake are told apart by table name alone, e.g. in quarantine/delta/<table>.
+    _check_unique([contract.table for contract in tables], models)
+    return Contracts(tuple(tables), tuple(records))
+
+
+def _check_spelling(mapping: dict[str, Any], known: list[str], what: str, place: Place) -> None:
+    """Refuse a key that is nearly one of ours: left alone, it would silently switch off what it was meant to say."""
+    for name in mapping:
+        if name not in known and difflib.get_close_matches(str(name), known, n=1, cutoff=0.7):
+            raise _unknown(place.at(name), what, str(name), known)
+
+
+def _parse_yaml(file: Path, text: str) -> dict[str, Any]:
+    try:
+        parsed = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise ContractError(
+            "A contract file is not valid YAML.",
+            where=f"{file}:{mark.line + 1}" if mark else str(file),
+            found=str(getattr(error, "problem", error)),
+            next_step="mend the line named above, then run the command again",
+        ) from error
+    return parsed or {}
+
+
+def _dig(mapping: dict[str, Any], *keys: str) -> Any:
+    value: Any = mapping
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            return None
+        value = value[key]
+    return value
+
+
+def _read_contract(source: dict[str, Any], table: dict[str, Any], place: Place) -> Contract:
+    load_place = place.at("config", "meta", "load")
+    try:
+        load = Load.model_validate(table["config"]["meta"]["load"])
+    except ValidationError as error:
+        raise _explain(error, load_place) from error
+    columns = _read_columns(table, place)
+    names = [column.name for column in columns]
+    for key, wanted in (
+        ("key", load.key),
+        ("sequence_by", load.sequence_by),
+        ("derive", list(load.derive)),
+        ("aliases", list(load.aliases)),
+        ("business_date", [load.business_date] if load.business_date else []),
+    ):
+        for name in wanted:
+            if name not in names:
+                raise _unknown(load_place.at(key), f"a column in {key}", name, names)
+    if set(load.key) & set(load.derive):
+        raise ContractError(
+            "A key column cannot be derived.",
+            where=str(load_place.at("key")),
+            found=", ".join(sorted(set(load.key) & set(load.derive))),
+            next_step="key the table by columns that stand in the file",
+        )
+    if load.business_date and next(c for c in columns if c.name == load.business_date).type.kind not in _DAYS:
+        raise ContractError(
+            "The business date is no date.",
+            where=str(load_place.at("business_date")),
+            expected="a column of type date or timestamp",
+            found=load.business_date,
+            next_step="name another column, or derive one: derive: {sale_dt: CAST(sold_at AS DATE)}",
+        )
+    _check_sql(load, names, load_place)
+    return Contract(
+        schema=source.get("schema") or source["name"],
+        table=table["name"],
+        description=table.get("description", ""),
+        columns=columns,
+        load=load,
+        expectations=tuple(_read_expectations(table, load, place)),
+        freshness=_read_freshness(source, table, place),
+        file=place.file,
+    )
+
+
+_DAYS = ("date", "timestamp")
+
+
+def _check_sql(load: Load, names: list[str], place: Place) -> None:
+    """Refuse expressions that do not parse, or name what no record and no folder can have."""
+    import polars as pl
+
+    written = {("derive", name): text for name, text in load.derive.items()}
+    for path, text in written.items() | ({(("delete_when",), load.delete_when)} if load.delete_when else set()):
+        try:
+            roots = pl.sql_expr(text).meta.root_names()
+        except pl.exceptions.PolarsError as error:
+            raise ContractError(
+                "An expression cannot be read.",
+                where=str(place.at(*path)),
+                expected="an expression in polars SQL",
+                found=f"{text}: {str(error).splitlines()[0][:200]}",
+                next_step="mend the expression; docs/contracts.md has examples",
+            ) from error
+        for root in roots:
+            # delete_when may look at an operation that the contract does not keep as a column.
+            if path[0] == "derive" and root not in names and root not in load.folders:
+                raise _unknown(place.at(*path), "a column, or one of load.folders", root, [*names, *load.folders])
+
+
+def _read_columns(table: dict[str, Any], place: Place) -> tuple[Column, ...]:
+    columns = []
+    for index, column in enumerate(table.get("columns") or []):
+        at = place.at("columns", index)
+        name = column.get("name", "")
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ContractError(
+                "A column's name cannot be used.",
+                where=str(at),
+                expected="lower-case letters, digits and _, beginning with a letter (a leading _ is the loader's)",
+                found=repr(name),
+                next_step="rename the column in the contract",
+            )
+        meta = _dig(column, "config", "meta") or {}
+        _check_spelling(meta, ["personal", "optional"], "a key of a column's meta", at.at("config", "meta"))
+        columns.append(
+            Column(
+                name=name,
+                type=_parse_type(str(column.get("data_type", "")), at.at("data_type")),
+                description=column.get("description", ""),
+                personal=bool(meta.get("personal")),
+                optional=bool(meta.get("optional")),
+                place=at.at("data_type"),
+            )
+        )
+    _check_unique([column.name for column in columns], place)
+    return tuple(columns)
+
+
+_SYNONYMS = {"text": "varchar", "string": "varchar", "bool": "boolean", "timestamptz": "timestamp", "int64": "bigint"}
+
+
+def _parse_type(text: str, place: Place) -> DataType:
+    name = _SYNONYMS.get(text.strip().lower(), text.strip().lower())
+    decimal = re.fullmatch(r"(?:decimal|numeric)\(\s*(\d+)\s*,\s*(\d+)\s*\)", name)
+    if decimal and 1 <= int(decimal[1]) <= 38 and int(decimal[2]) <= int(decimal[1]):
+        return DataType("decimal", int(decimal[1]), int(decimal[2]))
+    if name in ("bigint", "double", "varchar", "boolean", "date", "timestamp", "json"):
+        return DataType(name)
+    raise ContractError(
+        "A column's data_type cannot be used.",
+        where=str(place),
+        expected="bigint, double, decimal(p,s) with p up to 38, varchar, boolean, date, timestamp or json",
+        found=repr(text),
+        next_step="write one of these in the contract",
+    )
+
+
+def _read_expectations(table: dict[str, Any], load: Load, place: Place) -> Iterator[Expectation]:
+    seen: set[tuple[str, str]] = set()
+    for index, column in enumerate(table.get("columns") or []):
+        for position, test in enumerate(column.get("data_tests") or column.get("tests") or []):
+            name, body = (test, {}) if isinstance(test, str) else next(iter(test.items()))
+            if name not in ROW_TESTS:
+                continue
+            at = place.at("columns", index, "data_tests", position)
+            body = body or {}
+            config = body.get("config") or {}
+            on_fail = _dig(config, "meta", "on_fail") or "quarantine"
+            if on_fail not in ("quarantine", "refuse", "warn"):
+                raise _unknown(at, "on_fail", on_fail, ["quarantine", "refuse", "warn"])
+            # dbt does not know on_fail: without severity warn, its own run of the test would stop the day.
+            if on_fail == "warn" and str(config.get("severity", "error")).lower() != "warn":
+                raise ContractError(
+                    "A test that only warns must say so to dbt as well.",
+                    where=str(at),
+                    expected="config: {severity: warn, meta: {on_fail: warn}}",
+                    found=f"on_fail: warn with severity: {config.get('severity', 'error')}",
+                    next_step="add severity: warn to the test's config",
+                )
+            seen.add((name, column["name"]))
+            arguments = body.get("arguments") or {}
+            stray = [key for key in body if key in _ARGUMENTS[name][1]]
+            if stray:
+                raise ContractError(
+                    "A test's arguments stand in the wrong place, where the loader would not enforce them.",
+                    where=str(at),
+                    expected=f"{name}: {{arguments: {{{', '.join(stray)}: …}}}}",
+                    found=f"{', '.join(stray)} directly under {name}",
+                    next_step="put them under arguments:, as dbt asks for as well",
+                )
+            yield Expectation(name, column["name"], _check_arguments(name, arguments, at), on_fail)
+    for key in load.key:
+        if ("not_null", key) not in seen:
+            yield Expectation("not_null", key, {}, "quarantine")
+
+
+_ARGUMENTS = {
+    "not_null": ((), ()),
+    "accepted_values": (("values",), ("values", "quote")),
+    "accepted_range": ((), ("min_value", "max_value", "inclusive")),
+    "matches_regex": (("regex",), ("regex",)),
+}
+
+
+def _check_arguments(test: str, arguments: dict[str, Any], place: Place) -> dict[str, Any]:
+    required, allowed = _ARGUMENTS[test]
+    for name in arguments:
+        if name not in allowed:
+            raise _unknown(place, f"an argument of {test}", name, list(allowed))
+    for name in required:
+        if name not in arguments:
+            raise ContractError(
+                f"{test} lacks its argument {name}.",
+                where=str(place),
+                expected=f"{test}: {{arguments: {{{name}: …}}}}",
+                next_step="write the argument in the contract",
+            )
+    if test == "matches_regex":
+        _check_regex(str(arguments["regex"]), place)
+    return arguments
+
+
+def _check_regex(regex: str, place: Place) -> None:
+    import polars as pl
+
+    try:
+        pl.Series([""]).str.contains(regex)
+    except pl.exceptions.PolarsError as error:
+        raise ContractError(
+            "A regular expression cannot be used.",
+            where=str(place),
+            expected="one without look-around or back-references; loader and DuckDB must both read it",
+            found=f"{regex}: {' '.join(str(error).split())[:200]}",
+            next_step="write it another way",
+        ) from error
+
+
+def _read_freshness(source: dict[str, Any], table: dict[str, Any], place: Place) -> dict[str, float]:
+    config = table.get("config") or {}
+    rule = config["freshness"] if "freshness" in config else _dig(source, "config", "freshness")
+    hours = {"minute": 1 / 60, "hour": 1.0, "day": 24.0}
+    limits = {}
+    for level in ("warn", "error"):
+        after = (rule or {}).get(f"{level}_after")
+        if after and after.get("count") is not None:
+            if after.get("period") not in hours:
+                at = place.at("config", "freshness", f"{level}_after")
+                raise _unknown(at, "a period of freshness", str(after.get("period")), list(hours))
+            limits[level] = after["count"] * hours[after["period"]]
+    return limits
+
+
+def _explain(error: ValidationError, place: Place) -> ContractError:
+    first = error.errors()[0]
+    spot = place.at(*first["loc"])
+    if first["type"] == "extra_forbidden":
+        return _unknown(spot, "a load key", str(first["loc"][-1]), list(Load.model_fields))
+    found = "nothing" if first["type"] == "missing" else repr(first["input"])[:200]
+    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = {"missing": "a value: this key must be set", "too_short": "at least one entry"}.get(
+        first["type"], expected
+    )
+    return ContractError(
+        f"The contract's load setting {'.'.join(map(str, first['loc'])) or 'load'} cannot be used.",
+        where=str(spot),
+        expected=expected,
+        found=found,
+        next_step="mend it in the contract; docs/contracts.md lists what is allowed",
+    )
+
+
+def _unknown(place: Place, what: str, name: str, allowed: list[str]) -> ContractError:
+    near = difflib.get_close_matches(name, allowed, n=1)
+    return ContractError(
+        f"{name!r} is not known as {what}.",
+        where=str(place),
+        expected=", ".join(allowed),
+        found=repr(name),
+        next_step=f"did you mean {near[0]!r}?" if near else "docs/contracts.md lists what is allowed",
+    )
+
+
+def _check_unique(names: list[str], place: object) -> None:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        raise ContractError(
+            f"The name {name!r} is used twice.",
+            where=str(place),
+            expected="every table and every column of a table has a name of its own",
+            next_step="rename or remove one of them",
+        )
