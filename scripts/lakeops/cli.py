@@ -51,6 +51,9 @@ def load(
     limit_files: Annotated[int | None, typer.Option("--limit-files", min=1, help="Load at most so many files")] = None,
     since: Annotated[str | None, typer.Option("--since", help="Only files changed on or after this day (UTC)")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file, also those that look unchanged")] = False,
+    rebuild: Annotated[
+        str | None, typer.Option("--rebuild", help="Load this table again, whole, from its raw files (it may be lost)")
+    ] = None,
 ) -> None:
     """Commit new and changed raw files to bronze, once."""
     from lakeops import report
@@ -62,6 +65,7 @@ def load(
         limit_files=limit_files,
         since=dt.datetime.combine(_parse_day(since, "--since"), dt.time(), dt.UTC) if since else None,
         verify=verify,
+        rebuild=rebuild,
         root=settings.root,
     )
     if dry_run:

@@ -10,8 +10,9 @@ import os
 
 from dbt.adapters.duckdb.plugins import BasePlugin
 
-from lakeops.bronze import ensure_lake
+from lakeops.bronze import check_tables, ensure_lake
 from lakeops.contract import load_contracts
+from lakeops.ledger import load_ledger
 from lakeops.settings import load_settings
 from lakeops.warehouse import ensure_views, find_lake, prepare_connection
 
@@ -24,6 +25,7 @@ class Plugin(BasePlugin):
         contracts = load_contracts(settings.models)
         prepare_connection(conn)
         lake = find_lake(conn, settings.root)
+        check_tables(lake, contracts, load_ledger(lake))
         ensure_lake(lake, contracts)
         ensure_views(conn, lake, contracts)
 

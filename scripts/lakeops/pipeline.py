@@ -17,6 +17,7 @@ from lakeops.bronze import (
     LoadOutcome,
     Plan,
     Replay,
+    check_tables,
     commit_load,
     discard_quarantine,
     ensure_lake,
@@ -26,12 +27,13 @@ from lakeops.bronze import (
     record_schema_changes,
     replay_quarantine,
     widen_tables,
+    write_off,
 )
 from lakeops.bronze import plan_load as make_plan
 from lakeops.console import say, show_progress
 from lakeops.contract import Contracts, load_contracts
 from lakeops.errors import BronzeCommitError, DbtError, LockedError, RawFileRefusedError, UsageError
-from lakeops.ledger import Ledger, load_ledger
+from lakeops.ledger import Entry, Ledger, load_ledger
 from lakeops.paths import Lake, make_file_identity
 from lakeops.raw import Landing, compute_fingerprint, list_landings
 from lakeops.settings import Settings
@@ -62,6 +64,7 @@ class Selection:
     limit_files : at most so many files are loaded; None for all.
     since : only files changed at or after this moment.
     verify : read every file's bytes, also of those that look unchanged.
+    rebuild : a table to load again whole, from what its raw files hold now; None for none.
     root : the project's root.
     """
 
@@ -70,6 +73,7 @@ class Selection:
     limit_files: int | None = None
     since: dt.datetime | None = None
     verify: bool = False
+    rebuild: str | None = None
     root: Path = Path()
 
 
@@ -127,8 +131,12 @@ def lock_lake(lake: Lake) -> Iterator[None]:
 
 
 @contextmanager
-def open_lake(settings: Settings) -> Iterator[tuple[Contracts, Ledger]]:
+def open_lake(settings: Settings, rebuild: str | None = None) -> Iterator[tuple[Contracts, Ledger]]:
     """Hold the lake, whole: locked, every table and view there, and mended after a killed run.
+
+    Parameters
+    ----------
+    rebuild : a table that may be lost, since the caller loads it again.
 
     Yields
     ------
@@ -144,11 +152,12 @@ def open_lake(settings: Settings) -> Iterator[tuple[Contracts, Ledger]]:
     with lock_lake(settings.lake):
         # The warehouse first: if somebody holds it, that must be known before anything is committed.
         with connect(settings.warehouse) as connection:
+            ledger = load_ledger(settings.lake)
+            check_tables(settings.lake, contracts, ledger, rebuild)
             widen_tables(settings.lake, contracts)
             ensure_lake(settings.lake, contracts)
             ensure_views(connection, settings.lake, contracts)
         record_schema_changes(settings.lake, contracts, None, _now())
-        ledger = load_ledger(settings.lake)
         for sentence in heal_lake(settings.lake, contracts, ledger, _now()):
             say(f"healed: {sentence}")
         yield contracts, ledger
@@ -167,19 +176,35 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
     """
     contracts = load_contracts(settings.models)
     landings = list_landings(settings.raw, contracts.tables, settings.root)
-    with open_lake(settings) as (contracts, ledger):
+    with open_lake(settings, selection.rebuild) as (contracts, ledger):
         plan = _plan(landings, contracts, ledger, selection)
+        run_id = _make_run_id()
+        lost = _find_lost(landings, contracts, ledger, selection)
         with show_progress("loading", len(plan.get_steps("load", "restate"))) as advance:
-            return commit_load(
+            outcome = commit_load(
                 plan,
                 settings.lake,
                 contracts,
                 ledger,
-                run_id=_make_run_id(),
+                run_id=run_id,
                 first_batch=get_next_batch(settings.lake, contracts),
                 clock=_now,
                 on_file=advance,
             )
+        if lost:
+            batch_id = get_next_batch(settings.lake, contracts) - 1
+            write_off(settings.lake, contracts, ledger, lost, run_id=run_id, batch_id=batch_id, now=_now())
+            outcome.lost = [(entry.source_file, entry.rows_accepted) for entry in lost]
+        return outcome
+
+
+def _find_lost(landings: list[Landing], contracts: Contracts, ledger: Ledger, selection: Selection) -> list[Entry]:
+    """Return the files of a table to rebuild whose raw files are gone."""
+    if selection.rebuild is None:
+        return []
+    table = contracts.get_table(selection.rebuild).table
+    here = {landing.source_file for landing in landings}
+    return [entry for entry in ledger.iter_live() if entry.table_name == table and entry.source_file not in here]
 
 
 def plan_load(settings: Settings, selection: Selection = EVERYTHING) -> Plan:
@@ -227,8 +252,8 @@ def _make_run_id() -> str:
 def _plan(landings: list[Landing], contracts: Contracts, ledger: Ledger, selection: Selection) -> Plan:
     from concurrent.futures import ThreadPoolExecutor
 
-    if selection.only is not None:
-        contract = contracts.get_table(selection.only)
+    if selection.rebuild or selection.only:
+        contract = contracts.get_table(selection.rebuild or selection.only)
         landings = [landing for landing in landings if landing.contract == contract]
     if selection.since is not None:
         since = selection.since.timestamp() * 1e9
@@ -241,6 +266,8 @@ def _plan(landings: list[Landing], contracts: Contracts, ledger: Ledger, selecti
             where=", ".join(unknown),
             next_step="name files below the raw folder, as they lie there (see: lakeops load --dry-run)",
         )
+    if selection.rebuild:
+        again = {landing.source_file for landing in landings if ledger.get_live(landing.source_file)}
     candidates = landings if selection.verify else list_candidates(landings, ledger)
     candidates = [landing for landing in candidates if landing.contract is not None and not landing.refusal]
     with ThreadPoolExecutor(2) as pool:

@@ -72,6 +72,8 @@ def show_loads(loads: list[LoadOutcome]) -> None:
         say(f"{done}; {load.skipped:,} file(s) unchanged")
         for name, reason in load.duplicates:
             say(f"not loaded: {name}: {reason}")
+        for name, rows in load.lost:
+            say(f"LOST: {rows:,} row(s) of {name}: the raw file is gone as well")
     if any(tally.rows_quarantined for tally in tallies):
         say("quarantined records: lakeops quarantine list; word for word: lakeops quarantine show")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from decimal import Decimal
 
 import polars as pl
@@ -11,7 +12,7 @@ import pytest
 from conftest import DAY, items, sales
 from lakeops import pipeline
 from lakeops.bronze import load as bronze_load
-from lakeops.errors import RawFileRefusedError
+from lakeops.errors import BronzeCommitError, RawFileRefusedError
 
 
 def test_every_record_is_accepted_or_in_quarantine_with_its_line(project):
@@ -222,8 +223,6 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(project):
 
 
 def test_the_proof_in_the_log_rebuilds_a_lost_ledger(project):
-    import shutil
-
     project.land("sales/1.csv", sales((1, DAY, 1), ("bad", DAY, 2)))
     project.land("items/1.csv", items((1, "a", "2024-01-01T00:00:00")))
     project.load()
@@ -271,3 +270,33 @@ def test_packed_files_load_as_they_are(project, suffix):
     project.load()
     assert len(project.rows("sales")) == 1
     assert project.sql("select source_row, raw_record from quarantine") == [(3, "x,2024-04-01,2")]
+
+
+@pytest.mark.parametrize("table", ["sales", "items"])
+def test_a_lost_table_is_not_quietly_created_empty_and_comes_back_from_its_raw_files(project, table):
+    project.land("sales/1.csv", sales((1, DAY, 1), ("bad", DAY, 2)))
+    gone = project.land("sales/2.csv", sales((2, DAY, 2)))
+    project.land("items/1.csv", items((1, "a", "2024-01-01T00:00:00")))
+    project.load()
+    rows = project.rows(table)
+    truth = {"sales": "sales", "items": "items_changes"}[table]
+    shutil.rmtree(project.settings.lake.bronze("bronze", truth))
+    with pytest.raises(BronzeCommitError, match="has lost what was committed") as error:
+        project.load()
+    assert f"lakeops load --rebuild {table}" in error.value.next_step
+    assert not project.settings.lake.bronze("bronze", truth).exists()
+    gone.unlink()
+    outcome = pipeline.run_load(project.settings, pipeline.Selection(rebuild=table))
+    # What no raw file holds any more is a loss, and is said.
+    assert outcome.lost == ([("data_raw/sales/2.csv", 1)] if table == "sales" else [])
+    assert project.rows(table) == (rows[:1] if table == "sales" else rows)
+    assert project.sql("select count(*) from quarantine where status = 'open'") == [(1,)]
+    assert project.load().batches == []
+
+
+def test_a_lost_derived_table_heals_by_itself(project):
+    project.land("items/1.csv", items((1, "a", "2024-01-01T00:00:00")))
+    project.load()
+    shutil.rmtree(project.settings.lake.bronze("bronze", "items"))
+    project.load()
+    assert [row[1] for row in project.rows("items")] == ["a"]

@@ -1,11 +1,11 @@
 """Plan what a load does, and commit it: the only writer of bronze and quarantine."""
 
 from lakeops.bronze.heal import heal_lake
-from lakeops.bronze.load import LoadOutcome, TableOutcome, commit_load
+from lakeops.bronze.load import LoadOutcome, TableOutcome, commit_load, write_off
 from lakeops.bronze.plan import Plan, Step, list_candidates, plan_load
 from lakeops.bronze.quarantine import Replay, discard_quarantine, replay_quarantine
 from lakeops.bronze.schema import record_schema_changes, widen_tables
-from lakeops.bronze.tables import ensure_lake, get_next_batch
+from lakeops.bronze.tables import check_tables, ensure_lake, get_next_batch
 
 __all__ = [
     "LoadOutcome",
@@ -13,6 +13,7 @@ __all__ = [
     "Replay",
     "Step",
     "TableOutcome",
+    "check_tables",
     "commit_load",
     "discard_quarantine",
     "ensure_lake",
@@ -23,4 +24,5 @@ __all__ = [
     "record_schema_changes",
     "replay_quarantine",
     "widen_tables",
+    "write_off",
 ]

@@ -62,6 +62,7 @@ class LoadOutcome:
     tables : by table name, for tables with something to do.
     refused : files refused as a whole, with why.
     unclaimed, duplicates : file names.
+    lost : files whose rows a rebuild could not bring back, and how many they were.
     skipped : how many files were unchanged.
     """
 
@@ -71,6 +72,7 @@ class LoadOutcome:
     refused: list[tuple[str, str]] = field(default_factory=list)
     unclaimed: list[str] = field(default_factory=list)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
+    lost: list[tuple[str, int]] = field(default_factory=list)
     skipped: int = 0
 
 
@@ -125,6 +127,20 @@ def commit_load(
         batch = replace(batch, batch_id=batch.batch_id + 1, now=clock())
     _note_the_rest(batch, plan, outcome)
     return outcome
+
+
+def write_off(
+    lake: Lake, contracts: Contracts, ledger: Ledger, lost: list[Entry], *, run_id: str, batch_id: int, now: dt.datetime
+) -> None:
+    """Write down that the rows of some files are no longer in bronze, and cannot be loaded again."""
+    entries = [
+        replace(entry, status="superseded", run_id=run_id, batch_id=batch_id, recorded_at=now,
+                reason="its rows were lost with the table, and the raw file is gone")
+        for entry in lost
+    ]  # fmt: skip
+    append_entries(lake, contracts.get_record(NAME), entries, batch_id)
+    for entry in entries:
+        ledger.add(entry)
 
 
 @dataclass(frozen=True)

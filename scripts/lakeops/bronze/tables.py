@@ -7,7 +7,9 @@ from pathlib import Path
 from deltalake import DeltaTable
 
 from lakeops.contract import Column, Contract, Contracts, DataType
-from lakeops.delta import ensure_table, get_last_batch
+from lakeops.delta import ensure_table, get_last_batch, open_table
+from lakeops.errors import BronzeCommitError
+from lakeops.ledger import Ledger
 from lakeops.paths import Lake
 
 _LOADER_COLUMNS = (
@@ -68,6 +70,38 @@ def ensure_lake(lake: Lake, contracts: Contracts) -> None:
     for record in contracts.records:
         if record.name != "quarantine":
             ensure_table(lake.ops(record.name), record.columns)
+
+
+def check_tables(lake: Lake, contracts: Contracts, ledger: Ledger, rebuild: str | None = None) -> None:
+    """Refuse to go on with a table that has lost what the ledger knows was committed to it.
+
+    Created anew and empty, such a table would look like one that never had a row, and its files like loaded ones.
+
+    Parameters
+    ----------
+    rebuild : a table that is about to be loaded again from its raw files, and may be lost.
+
+    Raises
+    ------
+    BronzeCommitError : a table is gone, or holds less than was committed.
+    """
+    for contract in contracts.tables:
+        known = ledger.batches.get(contract.table, 0)
+        if not known or rebuild in (contract.table, contract.name):
+            continue
+        for path in (get_truth(lake, contract), lake.quarantine(contract.table)):
+            is_there = DeltaTable.is_deltatable(str(path))
+            held = get_last_batch(open_table(path)) if is_there else 0
+            if is_there and (held >= known or path == lake.quarantine(contract.table)):
+                continue
+            raise BronzeCommitError(
+                "A table of the lake has lost what was committed to it.",
+                where=str(path),
+                expected=f"batches up to {known}, as the ledger has them",
+                found=f"batches up to {held}" if is_there else "no Delta table",
+                next_step=f"bring the folder back from a backup; without one: lakeops load --rebuild {contract.table}"
+                " loads it again from its raw files",
+            )
 
 
 def get_next_batch(lake: Lake, contracts: Contracts) -> int:
