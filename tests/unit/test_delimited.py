@@ -114,14 +114,12 @@ def check(path: Path, data: bytes, delimiter: str = ",") -> None:
             break
     assert header == delimiter.join(HEADER), "the test must write the header it says"
     expected = Oracle().read(body, 2, len(HEADER), delimiter)
-    try:
-        found = read_all(path, delimiter)
-    except RefusedFile as refused:
-        assert expected.refusal, f"refused without need: {refused}"
-        assert refused.reason == expected.refusal[0]
-        assert f"line {expected.refusal[1]}:" in refused.detail
+    if expected.refusal:
+        reason, line = expected.refusal
+        with pytest.raises(RefusedFile, match=f"^{reason}: line {line}:"):
+            read_all(path, delimiter)
         return
-    assert expected.refusal is None, "should have been refused"
+    found = read_all(path, delimiter)
     assert found.rows == expected.rows
     assert found.broken == expected.broken
     assert found.raw == expected.raw
@@ -151,9 +149,13 @@ def make_files(delimiter: str) -> st.SearchStrategy[bytes]:
             text = text[: -len(body[-1][1])]
         return (b"\xef\xbb\xbf" if has_bom else b"") + text.encode()
 
-    return st.tuples(st.booleans(), st.sampled_from(["\n", "\r\n", "\r"]), lines, st.booleans()).map(join).filter(
-        # CR at the end of the header and LF at the begin of the body would be one line break.
-        lambda data: not data.removeprefix(b"\xef\xbb\xbf").startswith(delimiter.join(HEADER).encode() + b"\r\n\n")
+    return (
+        st.tuples(st.booleans(), st.sampled_from(["\n", "\r\n", "\r"]), lines, st.booleans())
+        .map(join)
+        .filter(
+            # CR at the end of the header and LF at the begin of the body would be one line break.
+            lambda data: not data.removeprefix(b"\xef\xbb\xbf").startswith(delimiter.join(HEADER).encode() + b"\r\n\n")
+        )
     )
 
 
@@ -173,9 +175,7 @@ def test_any_file_is_read_as_the_oracle_reads_it(path: Path, delimiter: str) -> 
 
 
 @pytest.mark.parametrize(("block", "piece"), [(64, 3), (97, 16), (71, 1)])
-def test_block_boundaries_change_nothing(
-    path: Path, block: int, piece: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_block_boundaries_change_nothing(path: Path, block: int, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delimited, "BLOCK_BYTES", block)
     monkeypatch.setattr("lakeops.raw.quotes._PIECE_BYTES", piece)
     monkeypatch.setattr("lakeops.raw.stream._BLOCK", 7)
@@ -276,7 +276,7 @@ def test_a_line_of_delimiters_is_a_record_and_a_blank_line_is_none(path: Path) -
     assert list(read_all(path).rows) == [3, 5, 9]
 
 
-@pytest.mark.parametrize("data", [b"a\n1\n\n\"\"\n2\n", b"a\r1\r\r\"\"\r2"])
+@pytest.mark.parametrize("data", [b'a\n1\n\n""\n2\n', b'a\r1\r\r""\r2'])
 def test_one_column(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     assert read_all(path).rows == {2: ("1",), 4: ("",), 5: ("2",)}
@@ -320,9 +320,7 @@ def test_the_limit_of_a_record_is_exact(path: Path, monkeypatch: pytest.MonkeyPa
         refuse(path, b"id,name,note\n" + fits * 3 + fits.replace(b"x", b"xx", 1))
 
 
-def test_a_line_break_inside_quotes_survives_every_block_boundary(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_break_inside_quotes_survives_every_block_boundary(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = b'1,"a\r\nb\r\r\nc",x\r\n' * 9
     for size in range(40, 80):
         monkeypatch.setattr(delimited, "BLOCK_BYTES", size)

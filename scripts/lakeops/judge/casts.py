@@ -101,7 +101,10 @@ def _blank(values: pl.Series, where: pl.Series) -> pl.Series:
 def _keep_between(values: pl.Series, first: dt.date, last: dt.date) -> pl.Series:
     physical = values.to_physical()
     low, high = physical.min(), physical.max()
-    bounds = pl.Series([first, last]).cast(values.dtype).to_physical()
+    bounds = pl.Series([first, last])
+    if isinstance(values.dtype, pl.Datetime):
+        bounds = bounds.dt.replace_time_zone(None).cast(pl.Datetime(values.dtype.time_unit))
+    bounds = bounds.to_physical()
     if low is None or (low >= bounds[0] and high <= bounds[1]):
         return values
     return _blank(values, (physical < bounds[0]) | (physical > bounds[1]))
@@ -232,6 +235,8 @@ def _cast_typed(values: pl.Series, data_type: DataType, target: pl.DataType, tim
         return values
     if isinstance(dtype, pl.Datetime):
         if kind == "timestamp":
+            if dtype.time_unit != "ns":  # nanoseconds reach from 1677 to 2262 only; milliseconds beyond any calendar
+                values = _keep_between(values, _FIRST_MOMENT, _LAST_MOMENT)
             cut = values.cast(pl.Datetime("us", dtype.time_zone))
             cut = _blank(cut, cut.cast(dtype) != values)
             cut = cut.dt.convert_time_zone("UTC") if dtype.time_zone else _to_utc(cut, time_zone)

@@ -42,13 +42,17 @@ class Judged:
 
 @dataclass(frozen=True)
 class _Failure:
-    """Rows that fail one demand of the contract, and what that means for them."""
+    """Rows that fail one demand of the contract, and what that means for them.
+
+    `found` holds the values to show where they stand in no column of the file.
+    """
 
     rows: pl.Series
     on_fail: str
     reason: str
     column: str
     expected: str
+    found: pl.Series | None = None
 
 
 def judge_rows(
@@ -77,14 +81,15 @@ def judge_rows(
     on_bad_value = load.on_bad_value
     types = {column.name: str(column.type) for column in (*contract.columns, *header.new_columns)}
     lost_here = dict(bad) if on_bad_value != "rescue" else {}
-    bad_path: dict[str, pl.Series] = {}
-    frame = _add_derived(frame, contract, path_values, bad_path)
-    # A value from the path stands in no record, so there is nothing that could be rescued.
+    on_loss = "refuse" if on_bad_value == "refuse" else "quarantine"
     failures = [
-        _Failure(mask, "refuse" if on_bad_value == "refuse" else "quarantine", "bad_value", name,
-                 f"expected {types[name]}")
-        for name, mask in (*lost_here.items(), *bad_path.items())
-    ]  # fmt: skip
+        _Failure(mask, on_loss, "bad_value", name, f"expected {types[name]}") for name, mask in lost_here.items()
+    ]
+    frame, unfit = _add_derived(frame, contract, path_values)
+    # A value from the path stands in no record, so there is nothing that could be rescued.
+    for name, derived in unfit.items():
+        lost = derived.is_not_null() & frame[name].is_null()
+        failures.append(_Failure(lost, on_loss, "bad_value", name, f"expected {types[name]}", derived))
     is_deleted = _find_deleted(rows, frame, contract)
     absent = _collect_absent(rows, contract, header) if load.partial_updates else None
     failures += _list_failures(frame, contract, is_deleted, absent)
@@ -175,8 +180,10 @@ def _collect_absent(rows: pl.DataFrame, contract: Contract, header: HeaderVerdic
 
 
 def _add_derived(
-    frame: pl.DataFrame, contract: Contract, path_values: dict[str, str], bad: dict[str, pl.Series]
-) -> pl.DataFrame:
+    frame: pl.DataFrame, contract: Contract, path_values: dict[str, str]
+) -> tuple[pl.DataFrame, dict[str, pl.Series]]:
+    """Return the frame with its derived columns, and what was derived where it does not fit its column."""
+    unfit = {}
     for name, text in contract.load.derive.items():
         if name in frame.columns:  # the file brings it itself; judge_header lets it only where it derives from itself
             continue
@@ -196,9 +203,10 @@ def _add_derived(
             derived, cast = (
                 one.new_from_index(0, frame.height) if len(one) else one.clear(frame.height) for one in (derived, cast)
             )
-        _note_lost(bad, column, derived, cast)
+        if cast.null_count() > derived.null_count():
+            unfit[name] = derived
         frame = frame.with_columns(cast)
-    return frame
+    return frame, unfit
 
 
 def _evaluate(scope: pl.LazyFrame, expression: pl.Expr, contract: Contract, setting: str, text: str) -> pl.Series:
@@ -331,9 +339,10 @@ def _explain(rows: pl.DataFrame, frame: pl.DataFrame, failure: _Failure, mask: p
     if failure.reason == "missing_key":
         details = ["the key is empty"] * len(lines)
     else:
-        source = next((part for part in (rows, frame) if failure.column in part.columns), None)
-        found = [None] * len(lines) if source is None else source[failure.column].filter(mask).to_list()
-        details = [f"{failure.expected}, found {str(value)[:80]!r}" for value in found]
+        found = failure.found
+        if found is None:
+            found = (rows if failure.column in rows.columns else frame)[failure.column]
+        details = [f"{failure.expected}, found {str(value)[:80]!r}" for value in found.filter(mask).to_list()]
     told = {SOURCE_ROW: lines, "reason": failure.reason, "column_name": failure.column, "detail": details}
     return pl.DataFrame(told, schema=FAULT_SCHEMA)
 

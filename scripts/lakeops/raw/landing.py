@@ -140,7 +140,7 @@ def _judge_link(entry: os.DirEntry[str], inside: str, linked: set[str]) -> str:
         return ""
     # Every folder is listed once: links that lead to one another would else be followed without end. One that hides
     # behind a _ or a dot is listed by the first link to it alone, so that a sender may switch versions by a link.
-    is_hidden = any(name.startswith(("_", ".")) for name in target.removeprefix(inside).split(os.sep))
+    is_hidden = any(name.startswith(("_", ".")) for name in Path(target).relative_to(inside).parts)
     if not is_hidden or target in linked:
         return f"link_repeats: a link to {target}, whose files are listed under another name"
     linked.add(target)
