@@ -138,8 +138,9 @@ def collect_status(lake: Lake, tables: tuple[Contract, ...], ledger: Ledger, now
     """
     facts = []
     for contract in tables:
-        table = open_table(get_current(lake, contract))
-        parts = get_parts(table)
+        path = get_current(lake, contract)
+        table = open_table(path) if (path / "_delta_log").is_dir() else None
+        parts = get_parts(table) if table else None
         live = [entry for entry in ledger.iter_live() if entry.table_name == contract.table]
         newest = max((entry.recorded_at for entry in live), default=None)
         hours = (now - newest).total_seconds() / 3600 if newest else None
@@ -148,9 +149,9 @@ def collect_status(lake: Lake, tables: tuple[Contract, ...], ledger: Ledger, now
                 "table": contract.name,
                 "newest_business_date": max((e.max_business_date for e in live if e.max_business_date), default=None),
                 "last_batch": max((entry.batch_id or 0 for entry in live), default=None),
-                "rows": int(parts["num_records"].sum()) if parts.height else 0,
+                "rows": int(parts["num_records"].sum()) if parts is not None else 0,
                 "files": len(live),
-                "versions": table.version() + 1,
+                "versions": table.version() + 1 if table else 0,
                 "quarantined": sum(e.rows_quarantined - ledger.count_replayed(e.source_file) for e in live),
                 "hours_since_load": round(hours, 1) if hours is not None else None,
                 "freshness": _judge_freshness(hours, contract.freshness),
