@@ -107,7 +107,30 @@ def test_the_increment_adds_two_days_by_the_commands_the_user_types(demo: Clone)
     assert len(runs) >= 3
 
 
-def test_the_warehouse_can_be_thrown_away_and_dbt_builds_it_again(demo: Clone):
+def test_the_warehouse_can_be_thrown_away_and_one_command_builds_it_again(demo: Clone):
+    def look() -> list[list[list[str]]]:
+        return [
+            demo.query(query)
+            for query in (
+                "select * exclude (_revision) from gold.fct_sales order by all",
+                "select * exclude (_revision) from silver.customers order by all",
+                "select * from quarantine order by all",
+                "select * from manifest_processed_files order by all",
+                "select * from bronze.returns order by all",
+                f"select * from dbt_test_results where checked_at < timestamptz '{now}' order by all",
+                "select * from schema_history order by all",
+            )
+        ]
+
+    now = demo.query("select now()")[0][0]
+    before = look()
+    assert all(before)
+    (demo.root / "duckdb" / "warehouse.duckdb").unlink()
+    demo.run("lakeops incremental")
+    assert look() == before
+
+
+def test_dbt_alone_builds_a_lost_warehouse_too(demo: Clone):
     query = "select count(*), sum(net_aud), count(distinct date) from gold.fct_sales"
     before = demo.query(query)
     (demo.root / "duckdb" / "warehouse.duckdb").unlink()

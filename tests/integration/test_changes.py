@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from conftest import Project, make_project
 
@@ -134,6 +135,26 @@ def test_every_change_can_be_audited(project):
         ("update", "Ann", "Anna", 2, "data_raw/people/2.jsonl", 1),
         ("delete", "Anna", None, 2, "data_raw/people/3.jsonl", 1),
     ]
+
+
+def test_the_audit_is_the_same_after_optimize_and_vacuum(project):
+    for number, record in enumerate([INSERT, MOVE, FORGET_CITY, DELETE, AGAIN]):
+        project.land(f"people/{number}.jsonl", record)
+        project.load()
+    query = "select operation, before, after, _source_file from bronze.people_audit order by _batch_id"
+    before = project.sql(query)
+    assert [row[0] for row in before] == ["insert", "update", "update", "delete", "insert"]
+    for name in ("people", "people_changes"):
+        table = DeltaTable(str(project.settings.lake.bronze("bronze", name)))
+        table.optimize.compact()
+        table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
+        assert len(table.file_uris()) == 1
+    assert project.sql(query) == before
+    assert people(project) == [(1, "Ada", None)]
+    # And the next change finds its way.
+    project.land("people/9.jsonl", lines({"person_id": 1, "seq": 9, "op": "U", "city": "Rome"}))
+    project.load()
+    assert people(project) == [(1, "Ada", "Rome")]
 
 
 def test_a_full_snapshot_replaces_and_records_what_disappeared(project):
