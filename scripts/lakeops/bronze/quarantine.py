@@ -135,6 +135,9 @@ def _commit_replay(
     replayed = records.filter(pl.col("source_row").is_in(rows["_source_row"].to_list()))
     # Before the commit, and void without it: the view and the ledger count it once the batch is committed.
     _append_resolutions(lake, contracts, replayed, "replayed", "keeps the contract now", batch_id, now)
+    if contract.load.delete_when:
+        deleted = rows.filter("_is_deleted").select(contract.load.key)
+        append_touched_keys(lake, contracts, contract, deleted, batch_id, "tombstone")
     truth = open_table(get_truth(lake, contract))
     entry = replace(
         live,
@@ -150,9 +153,6 @@ def _commit_replay(
     proof = {"batch_id": batch_id, "run_id": run_id, "entries": [asdict(entry)]}
     version = commit(truth, [write_part(get_folder(truth), rows)], [], batch_id, proof)
     if contract.load.keeps_changes:
-        if contract.load.delete_when:
-            deleted = rows.filter("_is_deleted").select(contract.load.key)
-            append_touched_keys(lake, contracts, contract, deleted, batch_id, "tombstone")
         refresh_current(lake, contracts, contract, rows.select(contract.load.key), batch_id, run_id)
     entry = replace(entry, bronze_version=version)
     append_entries(lake, contracts.get_record(NAME), [entry], batch_id)

@@ -78,19 +78,27 @@ def record_schema_changes(lake: Lake, contracts: Contracts, batch_id: int | None
     for row in history.iter_rows(named=True):
         state = _Known(row["change"], row["type_after"] or row["type_before"], row["batch_id"] is not None)
         known.setdefault(row["table_name"], {})[row["column_name"]] = state
-    rows = [
-        {
-            "table_name": contract.table,
-            "column_name": name,
-            "change": change,
-            "type_before": before,
-            "type_after": after,
-            "batch_id": batch_id,
-            "recorded_at": now,
-        }
-        for contract in contracts.tables
-        for name, change, before, after in _compare(lake, contract, known.get(contract.table, {}))
-    ]
+    rows = []
+    for contract in contracts.tables:
+        declared = {column.name for column in contract.columns}
+        for name, change, before, after in _compare(lake, contract, known.get(contract.table, {})):
+            batch = batch_id
+            if batch is None and change == "added" and name not in declared:
+                # A file brought it, and its loader was killed before it came here.
+                batch = _find_first_batch(lake, contract, name)
+                if batch is None:  # or even before it committed the file: whoever loads that will be here again
+                    continue
+            rows.append(
+                {
+                    "table_name": contract.table,
+                    "column_name": name,
+                    "change": change,
+                    "type_before": before,
+                    "type_after": after,
+                    "batch_id": batch,
+                    "recorded_at": now,
+                }
+            )
     append(lake.ops(NAME), make_frame(contracts.get_record(NAME), rows), batch_id or 0)
 
 
@@ -122,6 +130,11 @@ def _compare(
             yield name, "widened", last.type, after
         elif name in declared and (last.came_with_a_file or last.change == "dropped"):
             yield name, "declared", last.type, after
+
+
+def _find_first_batch(lake: Lake, contract: Contract, column: str) -> int | None:
+    filled = pl.scan_delta(open_table(get_truth(lake, contract))).filter(pl.col(column).is_not_null())
+    return filled.select(pl.col("_batch_id").min()).collect().item()
 
 
 def _read_types(table: DeltaTable) -> dict[str, DataType]:
