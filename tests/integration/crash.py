@@ -26,10 +26,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LOAD = "lakeops.pipeline:run_load"
+LOAD = ("lakeops.pipeline:run_load",)
 AT_FDCWD = -100
 O_CREATES = os.O_CREAT | os.O_TRUNC
 
@@ -136,7 +137,7 @@ class Warden:
         writes: bool = False,
         fresh: bool = False,
         limits: dict[str, int] | None = None,
-        work: str = LOAD,
+        work: tuple[str | None, ...] = LOAD,
     ) -> Killed:
         """Start a loader on the project in `root`.
 
@@ -147,7 +148,7 @@ class Warden:
         writes : count writes into open files as changes too.
         fresh : start a Python of its own in place of a fork.
         limits : see `set_limits`.
-        work : what the process does, as "module:function"; the function takes the project's settings.
+        work : what the process does; see `call`.
 
         Raises
         ------
@@ -196,6 +197,12 @@ def set_limits(limits: dict[str, int]) -> dict[str, int]:
     return old
 
 
+def call(work: Sequence[str | None], settings: object) -> object:
+    """Call "module:function" with a project's settings and the further words of `work`."""
+    module, function = work[0].split(":")
+    return getattr(importlib.import_module(module), function)(settings, *work[1:])
+
+
 def count_kinds(changes: list[str]) -> Counter[str]:
     """Return how many changes there are of each call."""
     return Counter(change.split(" ")[0] for change in changes)
@@ -209,11 +216,8 @@ def _work(order: dict) -> int:
     from lakeops.settings import Settings
 
     set_limits(order["limits"])
-    module, function = order["work"].split(":")
     root = Path(order["root"])
-    getattr(importlib.import_module(module), function)(
-        Settings(root, root / "data_raw", Lake(root / "lake"), root / "duckdb" / "warehouse.duckdb")
-    )
+    call(order["work"], Settings(root, root / "data_raw", Lake(root / "lake"), root / "duckdb" / "warehouse.duckdb"))
     return 0
 
 

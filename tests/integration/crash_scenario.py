@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
+import json
 import os
 import re
 import shutil
@@ -17,7 +17,7 @@ import duckdb
 import polars as pl
 
 from conftest import Project, make_project
-from integration.crash import LOAD, Killed, Warden, set_limits
+from integration.crash import LOAD, Killed, Warden, call, set_limits
 from lakeops.ledger import NAME, load_ledger
 from lakeops.warehouse import prepare_connection
 
@@ -64,6 +64,37 @@ sources:
           - {name: click_id, data_type: bigint}
           - {name: page, data_type: varchar}
 """
+# The other kinds of table, for the long version and for what is typed after a contract was mended.
+MORE_CONTRACTS = """
+      - name: stock
+        config:
+          meta:
+            load:
+              files: ["stock/**/*.jsonl"]
+              format: jsonl
+              mode: merge
+              key: [item_id]
+              sequence_by: [changed_at]
+              delete_when: "op = 'D'"
+              partial_updates: true
+        columns:
+          - {name: item_id, data_type: bigint}
+          - {name: op, data_type: varchar}
+          - {name: place, data_type: varchar}
+          - {name: weight, data_type: "decimal(9,2)"}
+          - {name: changed_at, data_type: timestamp}
+      - name: prices
+        config:
+          meta:
+            load: {files: ["prices/*.csv"], format: csv, mode: replace, key: [item_id], sequence_by: [price_dt]}
+        columns:
+          - {name: item_id, data_type: bigint}
+          - {name: price_dt, data_type: date}
+          - {name: price, data_type: "decimal(9,2)"}
+"""
+# A key touched twice is recomputed twice, to the same end; a resolution counts only if its batch was committed.
+HARMLESS_TWICE = ("touched_keys", "quarantine_resolutions")
+REPLAY = ("lakeops.pipeline:run_replay", None, None)
 # Small enough that one load of a few files is cut into batches, and that every commit writes a checkpoint.
 SMALL_LIMITS = {"lakeops.bronze.load:FILES_PER_BATCH": 3, "lakeops.delta:CHECKPOINT_ABOVE_BYTES": 1}
 
@@ -79,12 +110,12 @@ class Scenario:
     ----------
     project : the project; its landing zone holds all files, its lake what was loaded before.
     limits : constants of the loader, for the killed load and for those after it; see `set_limits`.
-    work : what is killed, and typed again afterwards: "module:function", called with the project's settings.
+    work : what is killed, and done again afterwards; see `crash.call`.
     """
 
     project: Project
     limits: dict[str, int] = field(default_factory=dict)
-    work: str = LOAD
+    work: tuple[str | None, ...] = LOAD
     expected: dict[str, Counter[str]] = field(default_factory=dict)
 
     def reset(self) -> None:
@@ -118,9 +149,8 @@ class Scenario:
 
     def do_work(self) -> list[int]:
         """Do the work in this process; returns the batches that were committed, if it says so."""
-        module, function = self.work.split(":")
         with _limited(self.limits):
-            outcome = getattr(importlib.import_module(module), function)(self.project.settings)
+            outcome = call(self.work, self.project.settings)
         return getattr(outcome, "batches", [])
 
     def load(self) -> list[int]:
@@ -224,8 +254,7 @@ def describe_state(project: Project, every_table: bool = False) -> dict[str, Cou
                 name for name in frame.columns if name.endswith(("_at", "batch_id", "run_id", "version"))
             )
         rows = [str(sorted(row.items())) for row in frame.iter_rows(named=True)]
-        # A key touched twice is recomputed twice, to the same end.
-        state[name] = Counter(set(rows) if table.name == "touched_keys" else rows)
+        state[name] = Counter(set(rows) if table.name in HARMLESS_TWICE else rows)
         state[f"{name}, columns"] = Counter(frame.columns)
     state |= _describe_ledger(project)
     with duckdb.connect(str(project.settings.warehouse), read_only=True) as connection:
@@ -300,13 +329,47 @@ def land_day(project: Project) -> None:
     project.land("sales/7_copy.csv", _sales((30, 8, 10), ("u", 8, 10), extra="note"))
 
 
+def land_long_history(project: Project) -> None:
+    """Like `land_history`, with the other kinds of table as well."""
+    _extend_contracts(project)
+    project.land("stock/1.jsonl", _stock((1, "I", "1.25", 1), (2, "I", "2.5", 1), (3, "I", "3.125", 1)))
+    project.land("prices/1.csv", _prices(1, (1, "1.50"), (2, "2.50"), (3, "3.50")))
+    land_history(project)
+
+
 def land_week(project: Project) -> None:
-    """Land more of the same, for the long version."""
+    """Land one of each kind of file, and more, after a contract was changed as well."""
     land_day(project)
+    widen_contracts(project)
+    project.land("stock/1.jsonl", _stock((1, "I", "1.25", 1), (2, "I", "2.75", 1)))  # restated, without item 3
+    project.land("stock/2.jsonl", _stock((1, "D", None, 2), (4, "I", "9.5", 2), (4, "U", None, 3)))
+    project.land("prices/2.csv", _prices(3, (1, "1.75"), (4, "x"), (5, "5.00")))
+    project.land("prices/0_late.csv", _prices(2, (2, "2.00")))
     for day in range(1, 4):
         project.land(f"sales/week/{day}.csv", _sales(*[(1000 * day + n, day, n) for n in range(50)], ("t", day, 1)))
         project.land(f"items/week/{day}.csv", _items(*[(n, f"day {day}", 10 - day) for n in range(20)]))
         project.land(f"clicks/week/{day}.jsonl", f'{{"click_id": {day}00}}\n' * day + "[]\n")
+
+
+def load_what_needs_another_contract(project: Project) -> None:
+    """Load records, one a deletion, that only a wider contract will accept."""
+    _extend_contracts(project)
+    project.land("stock/1.jsonl", _stock((1, "I", "1.25", 1), (2, "I", "2.5", 1)))
+    project.land("stock/2.jsonl", _stock((1, "D", "1.125", 2), (2, "U", "2.125", 2), (3, "I", "x", 2)))
+    project.land("sales/1.csv", _sales((1, 5, 10), ("x", 5, 3)) + "2,2024-04-05,1.125\n")
+    project.load()
+
+
+def _extend_contracts(project: Project) -> None:
+    file = project.root / "dbt" / "models" / "bronze" / "shop.yml"
+    file.write_text(CONTRACTS + MORE_CONTRACTS)
+
+
+def widen_contracts(project: Project) -> None:
+    """Give decimals more digits, which lets quarantined records in and makes the next run rewrite the tables."""
+    file = project.root / "dbt" / "models" / "bronze" / "shop.yml"
+    text = file.read_text().replace("decimal(9,2)", "decimal(12,4)").replace("decimal(12,2)", "decimal(15,4)")
+    file.write_text(text)
 
 
 def _sales(*rows: tuple, extra: str = "") -> str:
@@ -323,12 +386,25 @@ def _items(*rows: tuple, extra: str = "") -> str:
     )
 
 
+def _stock(*rows: tuple) -> str:
+    records = [
+        {"item_id": item, "op": op, "changed_at": f"2024-02-{day:02}T00:00:00"}
+        | ({"weight": weight} if weight else {"place": "shelf"})
+        for item, op, weight, day in rows
+    ]
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def _prices(day: int, *rows: tuple) -> str:
+    return "item_id,price_dt,price\n" + "".join(f"{item},2024-02-{day:02},{price}\n" for item, price in rows)
+
+
 def make_scenario(
     folder: Path,
     land: Callable[[Project], None],
     history: Callable[[Project], None] | None = land_history,
     limits: dict[str, int] | None = None,
-    work: str = LOAD,
+    work: tuple[str | None, ...] = LOAD,
 ) -> Scenario:
     """Lay out a project, load its history, land the files of the load that will be killed.
 

@@ -11,7 +11,15 @@ from collections.abc import Iterator
 import pytest
 
 from integration.crash import Warden, count_kinds, has_happened
-from integration.crash_scenario import Scenario, land_day, make_scenario, recover
+from integration.crash_scenario import (
+    REPLAY,
+    Scenario,
+    land_day,
+    load_what_needs_another_contract,
+    make_scenario,
+    recover,
+    widen_contracts,
+)
 from lakeops.errors import LockedError
 
 RANDOM_KILLS = 60
@@ -105,6 +113,14 @@ def test_a_healing_load_can_be_killed_as_well(scenario, warden):
         scenario.kill(warden, kill_before=last_commit + 1)
         assert scenario.kill_again(warden, kill_before=n).was_killed
         assert not recover(scenario).complaints, f"healing killed before change {n}"
+
+
+def test_a_replay_of_the_quarantine_can_be_killed_before_any_of_its_changes(tmp_path, warden):
+    scenario = make_scenario(tmp_path, widen_contracts, load_what_needs_another_contract, work=REPLAY)
+    assert "replayed" in str(scenario.expected["duckdb"])
+    changes = kill_at_every(scenario, warden)
+    # The contract was widened too, and the tables are rewritten first.
+    assert sum("link" in change and "bronze/delta/stock" in change for change in changes) > 3
 
 
 @pytest.mark.parametrize("patience", [0.0, 1.0], ids=["patient", "impatient"])
