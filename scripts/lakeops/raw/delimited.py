@@ -24,7 +24,7 @@ from lakeops.raw.chunk import SOURCE_ROW, Chunk, RefusedFile, make_broken, refus
 from lakeops.raw.quotes import QuoteScanner
 from lakeops.raw.stream import ByteStream, LineFinder, check_packing, count_line_ends, open_native
 
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 8 << 20
 MAX_RECORD_BYTES = 1 << 20
 _LINE_BREAK = "\r\n|\r|\n"
 _QUOTED = re.compile(rb'"([^"]*+(?:""[^"]*+)*+)"')

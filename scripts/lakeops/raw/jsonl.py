@@ -15,7 +15,7 @@ from lakeops.raw.chunk import SOURCE_ROW, Chunk, RefusedFile, make_broken, refus
 from lakeops.raw.stream import ByteStream, check_packing
 
 ABSENT = "_absent"
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 8 << 20
 MAX_RECORD_BYTES = 1 << 20
 # Shorter lines without an escape cannot nest too deeply to be written again, nor hold half a surrogate pair.
 _HARMLESS_LENGTH = 600
