@@ -103,7 +103,7 @@ def open_table(path: Path) -> DeltaTable:
             "A table's Delta log cannot be read.",
             where=str(path / "_delta_log"),
             found=" ".join(str(error).split())[:300],
-            next_step="bring the folder back from a backup; without one, move it away and: lakeops load --rebuild TABLE",
+            next_step="bring the folder back from a backup; or move it away and: lakeops load --rebuild TABLE",
         ) from error
 
 

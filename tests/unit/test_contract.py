@@ -79,13 +79,14 @@ def test_the_projects_own_contracts_parse() -> None:
 
 MISTAKES = [
     # what is written, what is written instead, what the error names: the line of, and a word of `found`
-    ("format: csv", "fromat: csv", "load:", "nothing"),
+    ("format: csv", "fromat: csv", "fromat: csv", "fromat"),
     ("mode: append", "mdoe: append", "mdoe", "mdoe"),
     ("format: csv", "format: xml", "format: xml", "xml"),
     ("mode: append", "mode: upsert", "mode: upsert", "upsert"),
     ("              format: csv\n", "", "load:", "nothing"),
     ('files: ["sales/**/*.csv"]', "files: []", "files: []", "[]"),
     ('files: ["sales/**/*.csv"]', 'files: ["../x/*.csv"]', "load:", "../x"),
+    ("mode: append", "delimiter: '\"'", "load:", "delimiter"),
     ('files: ["sales/**/*.csv"]', 'files: ["/x/*.csv"]', "load:", "/x"),
     ("key: [sale_id]", "key: [saleid]", "key: [saleid]", "saleid"),
     ("key: [sale_id]", "key: []", "key: []", "[]"),

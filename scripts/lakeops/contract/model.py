@@ -125,6 +125,12 @@ class Load(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _check_delimiter(self) -> Load:
+        if not self.delimiter.isascii() or self.delimiter in '"\r\n':
+            raise ValueError("delimiter: one ASCII character, and no quote or line break")
+        return self
+
+    @model_validator(mode="after")
     def _check_files(self) -> Load:
         for pattern in self.files:
             if pattern.startswith("/") or ".." in pattern.split("/"):

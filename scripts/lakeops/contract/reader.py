@@ -313,7 +313,8 @@ def _read_freshness(source: dict[str, Any], table: dict[str, Any], place: Place)
 
 
 def _explain(error: ValidationError, place: Place) -> ContractError:
-    first = error.errors()[0]
+    # A misspelt key also leaves the right one missing; the misspelling is what helps.
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     spot = place.at(*first["loc"])
     if first["type"] == "extra_forbidden":
         return _unknown(spot, "a load key", str(first["loc"][-1]), list(Load.model_fields))
