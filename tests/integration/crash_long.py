@@ -82,7 +82,7 @@ def kill_at_random(scenario: Scenario, warden: Warden, score: Score) -> None:
         if not killed.was_killed:
             continue  # it was faster than the measured ones
         if n % 2:
-            scenario.kill_again(warden, fresh=True, kill_after=dice.uniform(0, window))
+            scenario.kill_again(warden, kill_after=dice.uniform(0, window))
         score.judge(scenario, killed, f"random kill {n}")
         if score.between >= wanted:
             return
