@@ -52,14 +52,15 @@ def heal_lake(lake: Lake, contracts: Contracts, ledger: Ledger, now: dt.datetime
     for contract in contracts.tables:
         truth = open_table(get_truth(lake, contract))
         last = get_last_batch(truth)
+        # Before the ledger: whoever reads a batch there may rely on the table.
+        if contract.load.keeps_changes and (behind := get_last_batch(open_table(get_current(lake, contract)))) < last:
+            _catch_up(lake, contracts, contract, behind, last)
+            mended.append(f"{contract.name}: brought up to date with its changes (batch {last})")
         if last > ledger.batches.get(contract.table, 0):
             mended += _read_back(lake, contracts, contract, truth, ledger, now)
         quarantine = open_table(lake.quarantine(contract.table))
         if get_last_batch(quarantine) > last:
             mended += _clear_quarantine(quarantine, last, contract)
-        if contract.load.keeps_changes and (behind := get_last_batch(open_table(get_current(lake, contract)))) < last:
-            _catch_up(lake, contracts, contract, behind, last)
-            mended.append(f"{contract.name}: brought up to date with its changes (batch {last})")
     return mended
 
 
