@@ -123,6 +123,10 @@ def show_run(loads: list[LoadOutcome], steps: list[DbtOutcome], seconds: dict[st
                 say(f"  warn: {name} on {table}: {message.removesuffix(', configured to warn if != 0')}")
     spent = ", ".join(f"{name} {amount:.1f} s" for name, amount in seconds.items())
     say(f"time: {sum(seconds.values()):.1f} s ({spent})")
+
+
+def show_next_steps() -> None:
+    """Print where to look after a good run."""
     say(
         'next: make status; duckdb duckdb/warehouse.duckdb "from gold.fct_sales limit 5"; … "from data_quality_metrics"'
     )
