@@ -92,16 +92,19 @@ def test_killed_while_it_makes_the_lake_a_first_load_is_finished_by_the_next_one
 
 
 def test_killed_at_random_moments_nothing_is_lost_or_doubled(scenario, warden):
-    whole = [scenario.kill(warden) for _ in range(3)]
-    window = min(killed.seconds for killed in whole)
+    window = scenario.kill(warden).seconds
+    last = len(scenario.kill(warden).changes)
     dice = random.Random(3)
-    between = 0
-    for _ in range(RANDOM_KILLS):
+    kills = between = 0
+    while kills < RANDOM_KILLS or between < RANDOM_KILLS * 5 // 6:
         after = dice.uniform(0, window)
         killed = scenario.kill(warden, kill_after=after)
-        between += killed.was_killed and 0 < killed.done < len(whole[0].changes)
+        kills += killed.was_killed
+        between += killed.was_killed and 0 < killed.done < last
+        # The machine is faster or slower from one moment to the next: follow it, or the kills miss the load.
+        window *= 1.02 if killed.was_killed else 0.9
         assert not recover(scenario).complaints, f"killed after {after:.4f} s and {killed.done} changes"
-    assert between >= RANDOM_KILLS * 5 // 6, f"only {between} of {RANDOM_KILLS} kills hit between first and last write"
+        assert kills < 10 * RANDOM_KILLS, f"only {between} of {kills} kills hit between first and last write"
 
 
 @pytest.mark.parametrize(
