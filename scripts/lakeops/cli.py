@@ -166,15 +166,53 @@ def generate(
     seed: Annotated[int, typer.Option("--seed", help="Draws the days; the dimensions are always the same")] = 42,
     days: Annotated[int, typer.Option("--days", help="How many days")] = 1,
     scale: Annotated[float | None, typer.Option("--scale", help="Volume; 1.0 is 1,000 orders a day")] = None,
+    defects: Annotated[str, typer.Option("--defects", help="Kinds to plant: all, none, or kind,kind")] = "all",
+    late: Annotated[
+        str | None, typer.Option("--late", help="Each day also brings orders of so long before, e.g. 24h or 3d")
+    ] = None,
+    restate: Annotated[
+        str | None, typer.Option("--restate", help="Send this day's order lines with corrections")
+    ] = None,
+    outage: Annotated[
+        str | None, typer.Option("--outage", help="Leave this day out; the same call without it delivers the day")
+    ] = None,
+    evolve: Annotated[
+        list[str] | None, typer.Option("--evolve", help="source:column, a new column in its files (repeatable)")
+    ] = None,
+    drift: Annotated[
+        list[str] | None, typer.Option("--drift", help="prices:1.5 or volumes:0.5, and @day (repeatable)")
+    ] = None,
+    bad_file: Annotated[
+        list[str] | None,
+        typer.Option("--bad-file", help="missing_column, truncated or wrong_encoding, a file each (repeatable)"),
+    ] = None,
+    cdc: Annotated[bool, typer.Option("--cdc", help="Also change files (I, U, D) of stock levels")] = False,
+    outliers: Annotated[bool, typer.Option("--outliers", help="Also values that are allowed and far off")] = False,
 ) -> None:
-    """Write seeded raw files with named, counted defects."""
+    """Write seeded raw files with named, counted defects, and scenarios on request (docs/generator.md)."""
+    from lakeops import generate as generator
     from lakeops import report
     from lakeops.contract import load_contracts
-    from lakeops.generate import DEFAULT_SCALE, generate_data
 
-    contracts = load_contracts(load_settings().models)
-    summary = generate_data(
-        contracts, out, seed, _parse_day(start_date, "--start-date"), days, DEFAULT_SCALE if scale is None else scale
+    scenarios = generator.Scenarios(
+        defects=generator.parse_defects(defects),
+        late_hours=generator.parse_late(late) if late else None,
+        restate=_parse_day(restate, "--restate") if restate else None,
+        outage=_parse_day(outage, "--outage") if outage else None,
+        evolve=generator.parse_evolve(evolve or ()),
+        drifts=generator.parse_drifts(drift or ()),
+        bad_files=tuple(bad_file or ()),
+        cdc=cdc,
+        outliers=outliers,
+    )
+    summary = generator.generate_data(
+        load_contracts(load_settings().models),
+        out,
+        seed,
+        _parse_day(start_date, "--start-date"),
+        days,
+        generator.DEFAULT_SCALE if scale is None else scale,
+        scenarios=scenarios,
     )
     report.show_generated(summary)
 

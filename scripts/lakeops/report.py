@@ -42,7 +42,10 @@ def show_generated(summary: Summary) -> None:
     """Print what a call of the generator wrote: rows by source, defects by kind."""
     print_table(["source", "rows"], sorted(summary.rows.items()))
     planted = {kind: sum(caught.values()) for kind, caught in summary.defects.items()}
-    say("planted defects: " + ", ".join(f"{count} {kind}" for kind, count in sorted(planted.items())))
+    say("planted defects: " + (", ".join(f"{count} {kind}" for kind, count in sorted(planted.items())) or "none"))
+    if summary.scenarios:
+        listed = ", ".join(f"{count} {name}" for name, count in summary.scenarios.items())
+        say(f"scenarios, by entries in _scenarios.json: {listed}")
     say(
         f"{summary.first_day} to {summary.last_day} in {summary.out}: {summary.files} files, "
         f"{summary.files - summary.written} of them had the right bytes already"

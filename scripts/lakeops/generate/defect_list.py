@@ -45,7 +45,21 @@ def merge_defects(out: Path, files: Collection[str], defects: Iterable[Defect]) 
 
 def read_defects(out: Path) -> list[dict[str, Any]]:
     """Return the rows of `_defects.json` in `out`; none if there is no such file."""
-    path = out / DEFECTS_FILE
+    return read_rows(out / DEFECTS_FILE, "The list of planted defects cannot be read.")
+
+
+def read_rows(path: Path, complaint: str) -> list[dict[str, Any]]:
+    """Return the rows of a list that the generator keeps in its folder; none if there is no such file.
+
+    Parameters
+    ----------
+    path : the list.
+    complaint : what to say if it is no such list.
+
+    Raises
+    ------
+    UsageError : it is not such a list.
+    """
     if not path.is_file():
         return []
     try:
@@ -53,7 +67,7 @@ def read_defects(out: Path) -> list[dict[str, Any]]:
         return [row for row in rows if isinstance(row["file"], str)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            "The list of planted defects cannot be read.",
+            complaint,
             where=str(path),
             expected="a file written by the generator",
             found=f"{type(error).__name__}: {error}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,10 +152,13 @@ class Spoiler:
     where: np.ndarray | None = None
 
 
-def plant(frame: pl.DataFrame, table: str, rng: np.random.Generator, spoilers: dict[str, Spoiler]) -> pl.DataFrame:
+def plant(
+    frame: pl.DataFrame, table: str, rng: np.random.Generator, spoilers: dict[str, Spoiler], kinds: Collection[str]
+) -> pl.DataFrame:
     """Return `frame` with defects planted and the rows concerned marked in the column `_flaw`.
 
-    A row carries one defect at most. Extra rows stand at random places between the others.
+    A row carries one defect at most. Extra rows stand at random places between the others. A kind that is switched
+    off is drawn all the same, so that the others stay where they are.
 
     Parameters
     ----------
@@ -163,6 +166,7 @@ def plant(frame: pl.DataFrame, table: str, rng: np.random.Generator, spoilers: d
     table : the table's name; the counts per kind come from KINDS.
     rng : draws the rows.
     spoilers : kind → how.
+    kinds : those that are switched on.
     """
     clean = frame.with_columns(pl.lit(None, dtype=pl.String).alias(FLAW))
     free = np.ones(clean.height, dtype=bool)
@@ -175,10 +179,12 @@ def plant(frame: pl.DataFrame, table: str, rng: np.random.Generator, spoilers: d
             extras.append(_set_values(clean[rows], np.arange(count), kind, spoiler, count))
         else:
             free[rows] = False
-            spoiled = _set_values(spoiled, rows, kind, spoiler, count)
+            if kind in kinds:
+                spoiled = _set_values(spoiled, rows, kind, spoiler, count)
     places = [np.arange(clean.height, dtype=float)]
     places += [np.floor(rng.random(extra.height) * clean.height) + 0.5 for extra in extras]
-    return pl.concat([spoiled, *extras])[np.argsort(np.concatenate(places), kind="stable")]
+    planted = pl.concat([spoiled, *extras])[np.argsort(np.concatenate(places), kind="stable")]
+    return planted.filter(pl.col(FLAW).is_null() | pl.col(FLAW).is_in(list(kinds)))
 
 
 def _set_values(frame: pl.DataFrame, rows: np.ndarray, kind: str, spoiler: Spoiler, count: int) -> pl.DataFrame:

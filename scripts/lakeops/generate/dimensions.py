@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date, timedelta
 
 import numpy as np
@@ -28,7 +28,9 @@ def find_first_day(start: date) -> date:
     return max(start.replace(day=1), HISTORY_START) if start >= HISTORY_START else start.replace(day=1)
 
 
-def make_dimensions(world: World, contracts: Contracts, day: date) -> Iterator[tuple[str, pl.DataFrame]]:
+def make_dimensions(
+    world: World, contracts: Contracts, day: date, kinds: Collection[str]
+) -> Iterator[tuple[str, pl.DataFrame]]:
     """Yield each dimension's rows for `day` as (table, text frame with `_flaw`); nothing for one without a change."""
     makers = {
         "customers": (make_customers, world.customers),
@@ -39,13 +41,14 @@ def make_dimensions(world: World, contracts: Contracts, day: date) -> Iterator[t
     for table, (make, there) in makers.items():
         full = is_full_day(day)
         ids = np.arange(1, there.count(day) + 1) if full else find_changed(there, day)
-        flaws = _find_flaws(world, table, ids)
+        flaws = _find_flaws(world, table, ids, kinds)
         if not full:
             # A row that never arrives whole has no change either.
             kept = np.array([flaw in (None, "bad_email") for flaw in flaws], dtype=bool)
             ids, flaws = ids[kept], flaws[kept]
         if len(ids):
-            yield table, _spoil(to_text(make(world, ids, day), contracts.get_table(table)), table, flaws, full)
+            nameless = full and "null_key" in kinds
+            yield table, _spoil(to_text(make(world, ids, day), contracts.get_table(table)), table, flaws, nameless)
 
 
 def find_changed(there: Population, day: date) -> np.ndarray:
@@ -168,7 +171,7 @@ def make_suppliers(world: World, ids: np.ndarray, day: date) -> pl.DataFrame:
     )
 
 
-def _find_flaws(world: World, table: str, ids: np.ndarray) -> np.ndarray:
+def _find_flaws(world: World, table: str, ids: np.ndarray, kinds: Collection[str]) -> np.ndarray:
     flaws = np.full(len(ids), None, dtype=object)
     match table:
         case "customers":
@@ -178,10 +181,11 @@ def _find_flaws(world: World, table: str, ids: np.ndarray) -> np.ndarray:
             flaws[world.find_unquoted_stores(ids)] = "unquoted_comma"
         case "suppliers":
             flaws[world.find_unquoted_suppliers(ids)] = "unquoted_comma"
+    flaws[np.array([flaw is not None and flaw not in kinds for flaw in flaws], dtype=bool)] = None
     return flaws
 
 
-def _spoil(text: pl.DataFrame, table: str, flaws: np.ndarray, full: bool) -> pl.DataFrame:
+def _spoil(text: pl.DataFrame, table: str, flaws: np.ndarray, with_nameless: bool) -> pl.DataFrame:
     flaw = pl.Series(FLAW, flaws.tolist(), dtype=pl.String)
     columns = [flaw]
     if table == "customers":
@@ -189,7 +193,7 @@ def _spoil(text: pl.DataFrame, table: str, flaws: np.ndarray, full: bool) -> pl.
         columns.append(text["email"].zip_with(~(flaw == "bad_email").fill_null(False), _fill("bad_email", text.height)))
         columns.append(text["birth_date"].zip_with(~(flaw == "malformed_date").fill_null(False), dates))
     text = text.with_columns(columns)
-    if not full:
+    if not with_nameless:
         return text
     key = text.columns[0]
     sound = text.filter(pl.col(FLAW).is_null()).head(count_planted(table, "null_key", text.height))

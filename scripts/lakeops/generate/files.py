@@ -10,6 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,10 @@ import xlsxwriter
 
 from lakeops.contract import Column, Contract, Contracts
 from lakeops.errors import ContractError, UsageError
+from lakeops.generate.bad_files import BAD_FILES, damage
 from lakeops.generate.defects import BROKEN_JSON, FLAW, Defect, find_catcher, get_kind
+from lakeops.generate.draw import mix_below
+from lakeops.generate.scenario_list import MARK, Trace
 
 _ARROW = {
     "bigint": pa.int64(),
@@ -39,7 +43,7 @@ def check_columns(frame: pl.DataFrame, contract: Contract) -> list[str]:
     ContractError : the generator makes a column that the contract lacks, or the reverse.
     """
     wanted = [column.name for column in contract.file_columns]
-    made = [name for name in frame.columns if name != FLAW]
+    made = [name for name in frame.columns if name not in (FLAW, MARK)]
     if sorted(wanted) != sorted(made):
         missing = ", ".join(sorted(set(wanted) - set(made))) or "none"
         unknown = ", ".join(sorted(set(made) - set(wanted))) or "none"
@@ -96,15 +100,41 @@ class FileWriter:
         self.written = 0
         self.rows: Counter[str] = Counter()
         self.defects: list[Defect] = []
+        self.traces: list[Trace] = []
+        # Set while a day is written that does not arrive, and from the day on that has new columns.
+        self.withholds = False
+        self.new_columns: dict[str, str] = {}
+        self.bad_files: dict[str, str] = {}
         self._contracts = contracts
         self._on_file = on_file
 
-    def write(self, table: str, path: str, frame: pl.DataFrame) -> None:
-        """Write one file of `table`; a column `_flaw` says which rows are planted defects, and of which kind."""
+    def write(self, table: str, path: str, frame: pl.DataFrame, told: dict[str, dict[str, Any]] | None = None) -> None:
+        """Write one file of `table`.
+
+        Parameters
+        ----------
+        table, path : whose file, and where.
+        frame : its rows; `_flaw` says which are planted defects, and of which kind, `_mark` which a scenario made.
+        told : what scenarios did to the file as a whole, as scenario → details.
+        """
         contract = self._contracts.get_table(table)
         names = check_columns(frame, contract)
+        if self.withholds:
+            # A file that an earlier call delivered is not taken away.
+            if not (self.out / path).is_file():
+                self._tell("outage", table, path, {"rows": frame.height})
+            return
         flaws = frame[FLAW].to_list() if FLAW in frame.columns else [None] * frame.height
+        bad = self.bad_files.get(path)
+        if bad:
+            self._tell("bad-file", table, path, {"kind": bad, "refused_as": BAD_FILES[bad].refused_as})
+            names = [name for name in names if name != BAD_FILES[bad].lacks]
         data = frame.select(names)
+        if table in self.new_columns:
+            data = data.with_columns(_make_codes(self.new_columns[table], path, frame.height))
+            if not bad:
+                details = {"column": self.new_columns[table], "on_new_column": contract.load.on_new_column}
+                self._tell("evolve", table, path, details | {"rows": frame.height})
         match contract.load.format:
             case "csv":
                 content, first = render_csv(data, flaws, contract.load.delimiter), 2
@@ -114,11 +144,37 @@ class FileWriter:
                 content, first = render_parquet(data, contract), 1
             case _:
                 content, first = render_xlsx(data, contract), 1
+        if bad:
+            self.keep(path, damage(content, bad))
+            return
         for row, kind in enumerate(flaws):
             if kind is not None:
                 self._note(contract, path, row + first, kind, data.row(row, named=True))
+        self._tell_marks(contract, path, frame, first)
+        for scenario, details in (told or {}).items():
+            self._tell(scenario, table, path, details)
         self.rows[table] += frame.height
         self.keep(path, content)
+
+    def tell_removed(self, table: str, path: str, frame: pl.DataFrame) -> None:
+        """Keep account of rows that the file at `path` no longer has."""
+        key = self._contracts.get_table(table).load.key
+        for row in frame.iter_rows(named=True):
+            named = {name: row[name] for name in key}
+            self.traces.append(Trace("restate", table, path, None, {"change": "removed"}, named))
+
+    def _tell(self, scenario: str, table: str, path: str, what: dict[str, Any]) -> None:
+        self.traces.append(Trace(scenario, table, path, None, what))
+
+    def _tell_marks(self, contract: Contract, path: str, frame: pl.DataFrame, first: int) -> None:
+        if MARK not in frame.columns:
+            return
+        for line, row in enumerate(frame.iter_rows(named=True), start=first):
+            if row[MARK] is not None:
+                scenario, _, detail = row[MARK].partition(":")
+                what = {"column": detail} if scenario == "outliers" else {"change": detail}
+                key = {name: row[name] for name in contract.load.key}
+                self.traces.append(Trace(scenario, contract.table, path, line, what, key))
 
     def write_by_folder(self, table: str, frame: pl.DataFrame, folders: np.ndarray, path: str) -> None:
         """Write `frame` as one file per value of `folders`, which is sorted; `path` holds `{}` for that value."""
@@ -168,6 +224,11 @@ def replace_file(path: Path, content: bytes) -> bool:
     return True
 
 
+def _make_codes(column: str, path: str, count: int) -> pl.Series:
+    codes = mix_below(9, f"new column:{column}:{path}", np.arange(count)) + 1
+    return pl.Series(column, [f"C{code}" for code in codes.tolist()], dtype=pl.String)
+
+
 def render_csv(data: pl.DataFrame, flaws: list[str | None], delimiter: str = ",") -> bytes:
     """Return a CSV file; quotes stand where they are needed, except in rows planted as `unquoted_comma`."""
     text = data.write_csv(separator=delimiter, line_terminator="\n")
@@ -190,6 +251,11 @@ def render_parquet(data: pl.DataFrame, contract: Contract) -> bytes:
     """Return a Parquet file with the contract's types."""
     arrays, fields = [], []
     for name in data.columns:
+        if name not in {column.name for column in contract.file_columns}:
+            # A column that the contract does not know yet is text.
+            arrays.append(data[name].to_arrow().cast(pa.string()))
+            fields.append(pa.field(name, pa.string()))
+            continue
         column = contract.get_column(name)
         if column.type.kind == "decimal":
             kind = pa.decimal128(column.type.precision, column.type.scale)

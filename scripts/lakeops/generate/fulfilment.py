@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 
 import numpy as np
@@ -18,7 +18,7 @@ _RETURN = (pl.col("order_id") * 10 + pl.col("line_number")).alias("return_id")
 _NEVER = pl.lit(None, pl.Datetime("us")).alias("delivered_at")
 
 
-def make_shipments(stories: pl.DataFrame, day: date, seed: int) -> pl.DataFrame:
+def make_shipments(stories: pl.DataFrame, day: date, seed: int, kinds: Collection[str]) -> pl.DataFrame:
     """Return the parcels that leave on `day`, on their way still, with defects."""
     sent = stories.filter(pl.col("is_online"))
     frame = sent.select(_SHIPMENT, "order_id", "carrier", "shipped_at", _NEVER, "ship_cost")
@@ -33,7 +33,7 @@ def make_shipments(stories: pl.DataFrame, day: date, seed: int) -> pl.DataFrame:
         ),
         "null_key": Spoiler({"shipment_id": repeat(None)}, extra=True),
     }
-    return plant(frame, "shipments", make_generator(seed, day, "shipment defects"), spoilers)
+    return plant(frame, "shipments", make_generator(seed, day, "shipment defects"), spoilers, kinds)
 
 
 def make_deliveries(stories: Mapping[date, pl.DataFrame], day: date) -> pl.DataFrame:
@@ -42,7 +42,7 @@ def make_deliveries(stories: Mapping[date, pl.DataFrame], day: date) -> pl.DataF
     return arrived.select(_SHIPMENT, "order_id", "carrier", "shipped_at", "delivered_at", "ship_cost")
 
 
-def make_returns(stories: Mapping[date, pl.DataFrame], day: date, seed: int) -> pl.DataFrame:
+def make_returns(stories: Mapping[date, pl.DataFrame], day: date, seed: int, kinds: Collection[str]) -> pl.DataFrame:
     """Return what comes back on `day`, of the orders in `stories`, with defects."""
     back = _find_due(stories, day, "return_in")
     frame = back.select(_RETURN, "order_id", "product_id", pl.col("returned_at").alias("return_ts"), "qty", "reason")
@@ -58,7 +58,7 @@ def make_returns(stories: Mapping[date, pl.DataFrame], day: date, seed: int) -> 
         "negative_quantity": Spoiler({"qty": repeat(-1), **make_ids(500_000)}, extra=True),
         "null_key": Spoiler({"return_id": repeat(None)}, extra=True),
     }
-    return plant(frame, "returns", make_generator(seed, day, "return defects"), spoilers)
+    return plant(frame, "returns", make_generator(seed, day, "return defects"), spoilers, kinds)
 
 
 def _find_due(stories: Mapping[date, pl.DataFrame], day: date, column: str) -> pl.DataFrame:

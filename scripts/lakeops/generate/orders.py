@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,9 @@ from lakeops.generate.world import CURRENCIES, SUBCATEGORIES, World, find_rate
 
 # A day's order numbers: standing and seeded orders count from 1, the other blocks follow, so that none is used twice.
 ORDERS_A_DAY = 1_000_000
-FIRST_EXTRA, FIRST_LATE, FIRST_UNKNOWN = 800_001, 900_001, 990_001
+FIRST_EXTRA, FIRST_LATE, FIRST_OVERDUE, FIRST_UNKNOWN = 800_001, 900_001, 910_001, 990_001
+# Of each of the days that an overdue file can be behind.
+_OVERDUE_A_LAG = 2_500
 # What an order still brings, it brings within these days.
 LONGEST_STORY = 14
 # Shops and head office keep Brisbane time: ten hours ahead of UTC, no daylight saving.
@@ -65,14 +67,24 @@ def draw_standing_orders(world: World, day: date) -> Orders:
     return _draw(world, day, make_generator(None, day, "orders"), find_first_id(day) + 1, count, standing=True)
 
 
-def draw_orders(world: World, day: date, seed: int) -> Orders:
-    """Return all orders of `day`: the standing ones and those that the seed draws."""
+def draw_orders(world: World, day: date, seed: int, volume: float = 1.0, price: float = 1.0) -> Orders:
+    """Return all orders of `day`: the standing ones and those that the seed draws.
+
+    Parameters
+    ----------
+    world, day, seed : where, when, and which draw.
+    volume, price : how far the day's number of orders and the prices charged have drifted; 1 is as usual.
+    """
     standing = draw_standing_orders(world, day)
     rng = make_generator(seed, day, "orders")
-    expected = max(40.0, 1000 * world.scale) * find_demand(day)
+    expected = max(40.0, 1000 * world.scale) * find_demand(day) * volume
     count = max(30, int(rng.poisson(expected))) - standing.headers.height
     first = find_first_id(day) + 1 + standing.headers.height
-    return standing + _draw(world, day, rng, first, max(10, count))
+    orders = standing + _draw(world, day, rng, first, max(10, count))
+    if price == 1.0:
+        return orders
+    charged = np.maximum(0.01, np.round(orders.lines["unit_price"].to_numpy() * price, 4))
+    return replace(orders, lines=orders.lines.with_columns(pl.Series("unit_price", charged)))
 
 
 def draw_late_orders(world: World, day: date, seed: int) -> Orders:
@@ -80,6 +92,25 @@ def draw_late_orders(world: World, day: date, seed: int) -> Orders:
     rng = make_generator(seed, day, "late orders")
     count = max(3, round(20 * world.scale))
     return _draw(world, day, rng, find_first_id(day) + FIRST_LATE, count, till=True)
+
+
+def draw_overdue_orders(world: World, arrival: date, hours: int, seed: int) -> Orders:
+    """Return orders that arrive on `arrival` and were placed up to `hours` before that day began.
+
+    They are booked on one day, the one that began `hours` before, rounded to whole days. Their numbers are of a block
+    for that many days, so files that are overdue by different spans never collide.
+    """
+    lag = -(-hours // 24)
+    day = arrival - timedelta(days=lag)
+    rng = make_generator(seed, day, f"overdue orders:{lag}")
+    count = max(3, round(20 * world.scale))
+    orders = _draw(world, day, rng, find_first_id(day) + FIRST_OVERDUE + lag * _OVERDUE_A_LAG, count, till=True)
+    # Of the day that the span begins in, only the part within the span.
+    midnight = np.datetime64(day, "s") - np.timedelta64(_HOURS_AHEAD * 3600, "s")
+    since = (orders.headers["order_ts"].to_numpy() - midnight).astype("timedelta64[s]").astype(np.int64)
+    skipped = (24 * lag - hours) * 3600
+    placed = midnight + (skipped + since * (86_400 - skipped) // 86_400).astype("timedelta64[s]")
+    return replace(orders, headers=orders.headers.with_columns(pl.Series("order_ts", placed.astype("datetime64[us]"))))
 
 
 def _draw(

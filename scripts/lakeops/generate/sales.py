@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date
 
 import numpy as np
@@ -15,7 +16,7 @@ from lakeops.generate.orders import FIRST_EXTRA, Orders, find_first_id
 from lakeops.generate.signals import UNKNOWN_ID
 
 
-def spoil_headers(orders: Orders, contracts: Contracts, day: date, seed: int) -> pl.DataFrame:
+def spoil_headers(orders: Orders, contracts: Contracts, day: date, seed: int, kinds: Collection[str]) -> pl.DataFrame:
     """Return the day's order headers as text, with defects."""
     text = to_text(orders.headers, contracts.get_table("orders"))
     spoilers = {
@@ -31,7 +32,7 @@ def spoil_headers(orders: Orders, contracts: Contracts, day: date, seed: int) ->
         ),
         "null_key": Spoiler({"order_id": repeat(None)}, extra=True),
     }
-    return plant(text, "orders", make_generator(seed, day, "order defects"), spoilers)
+    return plant(text, "orders", make_generator(seed, day, "order defects"), spoilers, kinds)
 
 
 def pick_duplicates(headers: pl.DataFrame, day: date, seed: int) -> pl.DataFrame:
@@ -42,7 +43,7 @@ def pick_duplicates(headers: pl.DataFrame, day: date, seed: int) -> pl.DataFrame
     return sound[np.sort(rows)].with_columns(pl.lit("duplicate_key").alias(FLAW))
 
 
-def spoil_lines(orders: Orders, contracts: Contracts, day: date, seed: int) -> pl.DataFrame:
+def spoil_lines(orders: Orders, contracts: Contracts, day: date, seed: int, kinds: Collection[str]) -> pl.DataFrame:
     """Return the day's order lines as text, with defects."""
     text = to_text(orders.lines, contracts.get_table("order_lines"))
     spoilers = {
@@ -51,4 +52,4 @@ def spoil_lines(orders: Orders, contracts: Contracts, day: date, seed: int) -> p
         "zero_price": Spoiler({"unit_price": repeat("0.0000")}),
         "null_key": Spoiler({"order_id": repeat(None)}, extra=True),
     }
-    return plant(text, "order_lines", make_generator(seed, day, "line defects"), spoilers)
+    return plant(text, "order_lines", make_generator(seed, day, "line defects"), spoilers, kinds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date
 
 import numpy as np
@@ -21,10 +22,10 @@ UNKNOWN_ID = 9_999_999_001
 _SHELVES = 10
 
 
-def make_events(world: World, day: date, seed: int) -> pl.DataFrame:
+def make_events(world: World, day: date, seed: int, kinds: Collection[str], volume: float = 1.0) -> pl.DataFrame:
     """Return the click-stream of `day`, with defects; visits of a few clicks each."""
     rng = make_generator(seed, day, "events")
-    wanted = max(60, int(rng.poisson(max(60.0, 2000 * world.scale) * find_demand(day))))
+    wanted = max(60, int(rng.poisson(max(60.0, 2000 * world.scale) * find_demand(day) * volume)))
     sizes = 1 + pick_weighted(rng, np.array([22, 20, 18, 14, 10, 8, 5, 3]), wanted)
     sizes = sizes[: int(np.searchsorted(np.cumsum(sizes), wanted)) + 1]
     visits, count = len(sizes), int(sizes.sum())
@@ -56,10 +57,10 @@ def make_events(world: World, day: date, seed: int) -> pl.DataFrame:
         "broken_json": Spoiler({}, extra=True),
         "null_key": Spoiler({"event_id": repeat(None)}, extra=True),
     }
-    return plant(frame, "events", make_generator(seed, day, "event defects"), spoilers)
+    return plant(frame, "events", make_generator(seed, day, "event defects"), spoilers, kinds)
 
 
-def make_sensors(world: World, contracts: Contracts, day: date, seed: int) -> pl.DataFrame:
+def make_sensors(world: World, contracts: Contracts, day: date, seed: int, kinds: Collection[str]) -> pl.DataFrame:
     """Return the readings of `day` as text, sorted by store, with defects; one file a store and day comes of it."""
     stores = np.sort(world.selling_stores[: max(8, round(100 * world.scale))])
     rng = make_generator(seed, day, "sensors")
@@ -88,5 +89,5 @@ def make_sensors(world: World, contracts: Contracts, day: date, seed: int) -> pl
         "null_key": Spoiler({"shelf_id": repeat(None)}, extra=True),
     }
     text = to_text(frame, contracts.get_table("sensors"))
-    spoiled = plant(text, "sensors", make_generator(seed, day, "sensor defects"), spoilers)
+    spoiled = plant(text, "sensors", make_generator(seed, day, "sensor defects"), spoilers, kinds)
     return spoiled.sort(pl.col("store_id").cast(pl.Int64), maintain_order=True)
