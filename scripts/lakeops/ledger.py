@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import asdict, dataclass
 
 import polars as pl
+from deltalake import DeltaTable
 
 from lakeops.contract import Record
 from lakeops.delta import append, get_arrow_type, open_table, read_frame
@@ -93,7 +94,7 @@ class Ledger:
 
 def load_ledger(lake: Lake) -> Ledger:
     """Read the ledger of a lake; one that does not exist yet is empty."""
-    if not (lake.ops(NAME) / "_delta_log").is_dir():
+    if not DeltaTable.is_deltatable(str(lake.ops(NAME))):  # a folder alone is what a killed first load leaves
         return Ledger([])
     frame = read_frame(open_table(lake.ops(NAME)))
     frame = frame.sort("recorded_at", maintain_order=True)

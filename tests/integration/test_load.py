@@ -222,6 +222,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(project):
     assert not (project.root / "lake").exists()
 
 
+def test_a_dry_run_works_on_what_a_killed_first_load_left(project):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    (project.settings.lake.ops("manifest_processed_files") / "_delta_log").mkdir(parents=True)
+    assert len(pipeline.plan_load(project.settings).steps) == 1
+
+
 def test_the_proof_in_the_log_rebuilds_a_lost_ledger(project):
     project.land("sales/1.csv", sales((1, DAY, 1), ("bad", DAY, 2)))
     project.land("items/1.csv", items((1, "a", "2024-01-01T00:00:00")))
