@@ -100,7 +100,7 @@ def generate_data(
     """
     out = Path(out).absolute()
     check_arguments(out, seed, start_date, days, scale, scenarios)
-    check_scenarios(scenarios, [contract.table for contract in contracts.tables], start_date, days)
+    check_scenarios(scenarios, contracts, start_date, days)
     writer = FileWriter(out, contracts, on_file)
     earlier = _Call(World(scale), writer, contracts, seed, scenarios).write_days(start_date, days)
     writer.keep(DEFECTS_FILE, merge_defects(out, writer.files, writer.defects))

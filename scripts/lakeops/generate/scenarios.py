@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from lakeops.contract import Contracts
 from lakeops.errors import UsageError
 from lakeops.generate.bad_files import BAD_FILES
 from lakeops.generate.defects import KINDS
@@ -165,19 +166,20 @@ def parse_drifts(texts: Sequence[str]) -> tuple[Drift, ...]:
     return tuple(drifts)
 
 
-def check_scenarios(scenarios: Scenarios, tables: Sequence[str], start: date, days: int) -> None:
+def check_scenarios(scenarios: Scenarios, contracts: Contracts, start: date, days: int) -> None:
     """Check switches against each other and against the days of the call.
 
     Parameters
     ----------
     scenarios : what was asked for.
-    tables : names of all tables that have a contract.
+    contracts : what there is.
     start, days : the days of the call.
 
     Raises
     ------
     UsageError : a switch cannot be carried out.
     """
+    tables = {contract.table: {column.name for column in contract.columns} for contract in contracts.tables}
     last = start + timedelta(days=days - 1)
     dated = [("--restate", scenarios.restate), ("--outage", scenarios.outage)]
     dated += [("--drift", drift.since) for drift in scenarios.drifts]
@@ -209,6 +211,15 @@ def check_scenarios(scenarios: Scenarios, tables: Sequence[str], start: date, da
                 expected=", ".join(sorted(allowed)),
                 found=", ".join(unknown),
                 next_step=f"choose one of these for {flag}",
+            )
+    for table, column in scenarios.evolve.items():
+        if column in tables[table] or column.startswith("_"):
+            raise UsageError(
+                "The column is not new.",
+                where=f"--evolve {table}:{column}",
+                expected=f"a name that the contract of {table} does not have",
+                found=column,
+                next_step="for example --evolve returns:return_reason_code",
             )
     if scenarios.cdc and "stock_levels" not in tables:
         raise UsageError(
