@@ -152,7 +152,8 @@ def test_any_records_come_back(path: Path, block: int, monkeypatch: pytest.Monke
     [(b"", "empty", ""), (b'{"a":1}\n{"a":"\xe9"}\n', "wrong_encoding", "line 2"),
      (b'{"a":1}\n\n{"a":"\xc3', "wrong_encoding", "line 3"),
      (b'{"a":1}\n{"a":"' + b"x" * 200 + b'"}\n', "record_too_long", "line 2"),
-     (b'{"a":1}\n{"a":"' + b"x" * 200, "record_too_long", "line 2"), (gzip.compress(b"{}", mtime=0), "wrong_encoding", "gzip")],
+     (b'{"a":1}\n{"a":"' + b"x" * 200, "record_too_long", "line 2"),
+     (gzip.compress(b"{}", mtime=0), "wrong_encoding", "gzip")],
 )  # fmt: skip
 @pytest.mark.parametrize("block", [7, 32 << 20])
 def test_a_file_is_refused_with_its_line(
