@@ -15,10 +15,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from conftest import LOADER_COLUMNS, ROOT, Project, make_project
 from lakeops import pipeline
 from lakeops.bronze import LoadOutcome
+from lakeops.cli import app
 from lakeops.contract import load_contracts
 from lakeops.errors import LakeopsError, UsageError, get_exit_code
 from lakeops.generate import (
@@ -398,6 +400,23 @@ def test_bytes_do_not_depend_on_time_zone_or_hash_seed_with_scenarios_on(tmp_pat
         found.append({path.relative_to(tmp_path / name): hashlib.sha256(path.read_bytes()).digest() for path in files})
     assert found[0] == found[1]
     assert Path("_scenarios.json") in found[0]
+
+
+def test_the_command_takes_every_switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop(tmp_path / "shop", with_stock=True)
+    monkeypatch.setenv("LAKEOPS_ROOT", str(shop.project.root))
+    switches = (
+        "--defects bad_email,null_key --late 24h --restate 2024-04-02 --outage 2024-04-03 --cdc --outliers"
+        " --evolve returns:return_reason_code --drift prices:1.5 --drift volumes:0.5@2024-04-03"
+        " --bad-file missing_column --bad-file truncated --bad-file wrong_encoding"
+    )
+    call = ["generate", "--start-date", "2024-04-02", "--days", "2", "--scale", "0.01", "--out", str(tmp_path / "out")]
+    said = CliRunner().invoke(app, [*call, *switches.split()], catch_exceptions=False)
+    assert said.exit_code == 0
+    assert {row["kind"] for row in read_defects(tmp_path / "out")} == {"bad_email", "null_key"}
+    scenarios = {"bad-file", "cdc", "drift", "evolve", "late", "outage", "outliers", "restate"}
+    # The one file of returns that the call has is a bad one, so no new column reaches the loader.
+    assert {row["scenario"] for row in read_scenarios(tmp_path / "out")} == scenarios - {"evolve"}
 
 
 # Wrong switches
