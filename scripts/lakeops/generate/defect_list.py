@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,24 @@ def merge_defects(out: Path, files: Collection[str], defects: Iterable[Defect]) 
     UsageError : the file that stands there is not such a list.
     """
     kept = [row for row in read_defects(out) if row["file"] not in files and (out / row["file"]).is_file()]
-    rows = sorted([*kept, *map(asdict, defects)], key=lambda row: (row["file"], row["line"]))
+    rows = sorted([*kept, *map(vars, defects)], key=lambda row: (row["file"], row["line"]))
     counts: dict[str, Any] = {
         "by_kind": Counter(row["kind"] for row in rows),
         "by_catcher": Counter(row["caught_by"] for row in rows),
         "quarantined_by_table": Counter(row["table"] for row in rows if row["caught_by"] == "quarantine"),
     }
-    parts = [f'"{name}": {json.dumps(count, sort_keys=True)}' for name, count in counts.items()]
-    # One row a line, so that grep and diff can read it too.
-    listed = ",\n".join("  " + json.dumps(row) for row in rows)
-    parts.append(f'"rows": [\n{listed}\n]' if rows else '"rows": []')
-    return ("{" + ",\n".join(parts) + "}\n").encode()
+    return render_list([f'"{name}": {json.dumps(count, sort_keys=True)}' for name, count in counts.items()], rows)
+
+
+def render_list(head: list[str], rows: list[dict[str, Any]]) -> bytes:
+    """Return a JSON object: the members `head`, and `rows` one a line, so that grep and diff can read it too."""
+    # A thousand days have hundreds of thousands of rows: they are never text all at once.
+    buffer = io.BytesIO()
+    buffer.write(("{" + ",\n".join([*head, '"rows": ['])).encode())
+    for number, row in enumerate(rows):
+        buffer.write(((",\n  " if number else "\n  ") + json.dumps(row)).encode())
+    buffer.write(b"\n]}\n" if rows else b"]}\n")
+    return buffer.getvalue()
 
 
 def read_defects(out: Path) -> list[dict[str, Any]]:

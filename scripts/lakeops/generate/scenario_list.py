@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lakeops.generate.defect_list import read_rows
+from lakeops.generate.defect_list import read_rows, render_list
 
 # The leading _ says that it is no landing: no contract claims it.
 SCENARIOS_FILE = "_scenarios.json"
@@ -60,10 +60,9 @@ def merge_scenarios(out: Path, files: Collection[str], traces: Sequence[Trace]) 
     ]
     if not (kept or traces or (out / SCENARIOS_FILE).is_file()):
         return None
-    rows = sorted([*kept, *map(asdict, traces)], key=lambda row: (row["file"], row["scenario"], row["line"] or 0))
+    rows = sorted([*kept, *map(vars, traces)], key=lambda row: (row["file"], row["scenario"], row["line"] or 0))
     counts = json.dumps(Counter(row["scenario"] for row in rows), sort_keys=True)
-    listed = ",\n".join("  " + json.dumps(row) for row in rows)
-    return (f'{{"by_scenario": {counts},\n"rows": [' + (f"\n{listed}\n" if rows else "") + "]}\n").encode()
+    return render_list([f'"by_scenario": {counts}'], rows)
 
 
 def read_scenarios(out: Path) -> list[dict[str, Any]]:
