@@ -411,18 +411,25 @@ def _carry_out(order: dict) -> dict:
     said = os.memfd_create("said")
     pid, go = _start(order, said)
     tracer = _Tracer(order, pid)
-    signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
+    handle = os.pidfd_open(pid)
+
+    def kill(*_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it came to its end just now
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, kill)
     signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS)
     try:
         _ptrace(_PTRACE_SEIZE, pid, 0, _OPTIONS)
         os.write(go, b"g")
         killed = tracer.follow()
     except BaseException:
-        os.kill(pid, signal.SIGKILL)
+        kill()
         raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         os.close(go)
+        os.close(handle)
     killed.said = os.pread(said, 1 << 20, 0).decode(errors="replace")
     os.close(said)
     return vars(killed)
