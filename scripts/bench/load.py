@@ -75,7 +75,7 @@ def run(command: list[str], **environment: str) -> tuple[float, float, float]:
 
 def describe(name: str, raw: Path, runs: list[tuple[float, float, float]], rows: int) -> Figure:
     """Return the median of several runs over the files of a folder."""
-    files = list(raw.rglob("*.csv"))
+    files = [path for path in raw.rglob("*") if path.is_file() and not path.name.startswith("_")]
     wall, cpu, peak = (statistics.median(values) for values in zip(*runs, strict=True))
     return Figure(name, rows, len(files), sum(path.stat().st_size for path in files), wall, cpu, peak)
 
@@ -105,6 +105,25 @@ def bench_load(work: Path, name: str, files: int, rows: int, repeats: int) -> li
     return figures
 
 
+def bench_generate(work: Path, repeats: int) -> list[Figure]:
+    """Measure how long 30 days at scale 1.0 take to generate, as a ratio to the time the loader takes to load them."""
+    raw, lake = work / "30 days" / "raw", work / "30 days" / "lake"
+    binary = str(Path(sys.executable).parent / "lakeops")
+    places = {"LAKEOPS_LAKE": str(lake), "LAKEOPS_WAREHOUSE": str(lake / "warehouse.duckdb")}
+    generated, loads = [], []
+    for _ in range(repeats):
+        shutil.rmtree(work / "30 days", ignore_errors=True)
+        words = ["--start-date", "2024-04-01", "--days", "30", "--scale", "1.0", "--out", str(raw)]
+        generated.append(run([binary, "generate", *words]))
+        loads.append(run([binary, "load", "--raw", str(raw)], **places))
+    figures = [
+        describe("30 days at scale 1.0: lakeops load (yardstick)", raw, loads, 0),
+        describe("30 days at scale 1.0: lakeops generate", raw, generated, 0),
+    ]
+    figures[1].ratio = statistics.median(a[0] / b[0] for a, b in zip(generated, loads, strict=True))
+    return figures
+
+
 def main() -> None:
     """Run the benchmarks and print them as a table, or as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -115,6 +134,7 @@ def main() -> None:
     options = parser.parse_args()
     figures = bench_load(options.work, "10 M rows, 400 files", 400, 25_000, options.repeats)
     figures += bench_load(options.work, "1,300 small files", 1_300, 100, options.repeats)
+    figures += bench_generate(options.work, options.repeats)
     if options.full:
         figures += bench_load(options.work, "50,000 tiny files", 50_000, 5, 1)
         figures += bench_load(options.work, "5 GB in one file", 1, 132_000_000, 1)

@@ -14,6 +14,8 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import polars as pl
 import pyarrow as pa
@@ -107,6 +109,11 @@ def open_table(path: Path) -> DeltaTable:
         ) from error
 
 
+def get_folder(table: DeltaTable) -> Path:
+    """Return the folder of an open table, which may have blanks in its name."""
+    return Path(url2pathname(urlsplit(table.table_uri).path)) if "://" in table.table_uri else Path(table.table_uri)
+
+
 def get_last_batch(table: DeltaTable) -> int:
     """Return the newest batch that committed to the table, 0 if none did; survives checkpoints and compaction."""
     return table.transaction_version(APPLICATION) or 0
@@ -164,7 +171,7 @@ def commit(
     ------
     BronzeCommitError : another writer was faster, or the disk refused.
     """
-    path = Path(table.table_uri.removeprefix("file://"))
+    path = get_folder(table)
     proof = json.dumps(metadata, ensure_ascii=False, default=str)
     try:
         table.create_write_transaction(
@@ -205,9 +212,22 @@ def append(path: Path, frame: pl.DataFrame, batch_id: int) -> None:
         commit(table, [write_part(path, frame)], [], max(batch_id, get_last_batch(table)), {"batch_id": batch_id})
 
 
+def scan_table(table: DeltaTable) -> pl.LazyFrame:
+    """Return a table's rows to select from, in the types of its schema; a column a data file lacks is null.
+
+    Not `pl.scan_delta`: it takes the table's address, in which blanks are %20, for a path (polars 2.1).
+    """
+    empty = pl.DataFrame(pl.from_arrow(pa.schema(table.schema().to_arrow()).empty_table()))
+    folder = get_folder(table)
+    paths = [folder / path for path in get_parts(table)["path"]]
+    if not paths:
+        return empty.lazy()
+    return pl.scan_parquet(paths, schema=empty.schema, missing_columns="insert", glob=False)
+
+
 def read_frame(table: DeltaTable, columns: list[str] | None = None) -> pl.DataFrame:
     """Return a table's rows, in the types of its schema."""
-    scan = pl.scan_delta(table)
+    scan = scan_table(table)
     return (scan.select(columns) if columns else scan).collect()
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from conftest import DAY, items, sales
+from conftest import DAY, items, make_project, sales
 from lakeops import pipeline
 from lakeops.bronze import load as bronze_load
 from lakeops.errors import BronzeCommitError, RawFileRefusedError
@@ -306,3 +306,15 @@ def test_a_lost_derived_table_heals_by_itself(project):
     shutil.rmtree(project.settings.lake.bronze("bronze", "items"))
     project.load()
     assert [row[1] for row in project.rows("items")] == ["a"]
+
+
+def test_a_lake_may_lie_in_a_folder_with_blanks_and_other_letters(tmp_path):
+    project = make_project(tmp_path / "Größe & more")
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.land("items/a b.csv", items((1, "a", "2024-01-01T00:00:00")))
+    project.load()
+    project.land("sales/1.csv", sales((2, DAY, 2)))
+    project.load()
+    assert project.sql("select sale_id from bronze.sales") == [(2,)]
+    assert project.sql("select name, _source_file from bronze.items") == [("a", "data_raw/items/a b.csv")]
+    assert project.load().batches == []

@@ -11,10 +11,10 @@ import json
 
 import polars as pl
 
-from lakeops.bronze.parts import get_folder, take_out_keys
+from lakeops.bronze.parts import take_out_keys
 from lakeops.bronze.tables import get_current, get_truth
 from lakeops.contract import Contract, Contracts
-from lakeops.delta import append, commit, open_table, read_frame, write_part
+from lakeops.delta import append, commit, get_folder, open_table, read_frame, scan_table, write_part
 from lakeops.ledger import make_frame
 from lakeops.paths import Lake
 
@@ -42,7 +42,7 @@ def refresh_current(
     adds, removes = [], []
     if keys.height:
         keys = keys.unique()
-        changes = pl.scan_delta(open_table(get_truth(lake, contract)))
+        changes = scan_table(open_table(get_truth(lake, contract)))
         if contract.load.mode == "replace":
             winners = _pick_snapshot(changes, contract)
             held = read_frame(table, contract.load.key)

@@ -15,17 +15,18 @@ import polars as pl
 from deltalake import DeltaTable
 
 from lakeops.bronze.current import refresh_current
-from lakeops.bronze.parts import get_folder
 from lakeops.bronze.tables import get_current, get_truth
 from lakeops.contract import Contract, Contracts
 from lakeops.delta import (
     commit,
+    get_folder,
     get_last_batch,
     get_parts,
     make_remove,
     open_table,
     read_commits,
     read_frame,
+    scan_table,
     write_part,
 )
 from lakeops.ledger import NAME, Entry, Ledger, append_entries
@@ -110,7 +111,7 @@ def _clear_quarantine(quarantine: DeltaTable, last: int, contract: Contract) -> 
 
 def _catch_up(lake: Lake, contracts: Contracts, contract: Contract, behind: int, last: int) -> None:
     """Derive again the keys of every batch the merged table has not seen."""
-    changes = pl.scan_delta(open_table(get_truth(lake, contract)))
+    changes = scan_table(open_table(get_truth(lake, contract)))
     keys = changes.filter(pl.col("_batch_id") > behind).select(contract.load.key).unique().collect()
     touched = read_frame(open_table(lake.ops("touched_keys"))).filter(
         (pl.col("table_name") == contract.table) & (pl.col("batch_id") > behind)

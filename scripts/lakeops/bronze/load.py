@@ -21,12 +21,12 @@ from deltalake.transaction import AddAction
 
 from lakeops.bronze.current import append_touched_keys, refresh_current
 from lakeops.bronze.examine import ROWS_IN_MEMORY, Examined, examine_file
-from lakeops.bronze.parts import get_folder, take_out_files
+from lakeops.bronze.parts import take_out_files
 from lakeops.bronze.plan import Plan, Step
 from lakeops.bronze.schema import record_schema_changes
 from lakeops.bronze.tables import get_current, get_quarantine_columns, get_truth, get_truth_columns
 from lakeops.contract import Column, Contract, Contracts
-from lakeops.delta import append, commit, ensure_table, open_table, read_arrow_type, write_part
+from lakeops.delta import append, commit, ensure_table, get_folder, open_table, read_arrow_type, write_part
 from lakeops.judge.casts import get_polars_type
 from lakeops.ledger import NAME, Entry, Ledger, append_entries
 from lakeops.paths import Lake

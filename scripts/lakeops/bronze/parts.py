@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
-from lakeops.delta import get_parts, make_remove, write_part
-
-
-def get_folder(table: DeltaTable) -> Path:
-    """Return the folder of an open table."""
-    return Path(table.table_uri.removeprefix("file://"))
+from lakeops.delta import get_folder, get_parts, make_remove, write_part
 
 
 def take_out_files(

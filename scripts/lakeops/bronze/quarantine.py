@@ -12,11 +12,10 @@ import polars as pl
 
 from lakeops.bronze.current import append_touched_keys, refresh_current
 from lakeops.bronze.examine import examine_file
-from lakeops.bronze.parts import get_folder
 from lakeops.bronze.plan import Step
 from lakeops.bronze.tables import get_truth
 from lakeops.contract import Contract, Contracts
-from lakeops.delta import append, commit, open_table, read_frame, write_part
+from lakeops.delta import append, commit, get_folder, open_table, read_frame, write_part
 from lakeops.ledger import NAME, Entry, Ledger, append_entries, make_frame
 from lakeops.paths import Lake
 from lakeops.raw import Landing, compute_fingerprint

@@ -16,10 +16,19 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from lakeops.bronze.parts import get_folder
 from lakeops.bronze.tables import get_current, get_truth
 from lakeops.contract import Column, Contract, Contracts, DataType
-from lakeops.delta import append, get_arrow_type, get_parts, make_commit_error, open_table, read_arrow_type, read_frame
+from lakeops.delta import (
+    append,
+    get_arrow_type,
+    get_folder,
+    get_parts,
+    make_commit_error,
+    open_table,
+    read_arrow_type,
+    read_frame,
+    scan_table,
+)
 from lakeops.errors import ContractError
 from lakeops.judge.casts import get_polars_type
 from lakeops.ledger import make_frame
@@ -133,7 +142,7 @@ def _compare(
 
 
 def _find_first_batch(lake: Lake, contract: Contract, column: str) -> int | None:
-    filled = pl.scan_delta(open_table(get_truth(lake, contract))).filter(pl.col(column).is_not_null())
+    filled = scan_table(open_table(get_truth(lake, contract))).filter(pl.col(column).is_not_null())
     return filled.select(pl.col("_batch_id").min()).collect().item()
 
 
