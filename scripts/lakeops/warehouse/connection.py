@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -35,6 +37,8 @@ def connect(warehouse: Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[
     give_up = time.monotonic() + patience
     while True:
         try:
+            if not warehouse.exists():
+                _create(warehouse)
             connection = duckdb.connect(str(warehouse))
             break
         except duckdb.IOException as error:
@@ -51,6 +55,16 @@ def connect(warehouse: Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[
         yield connection
     finally:
         connection.close()
+
+
+def _create(warehouse: Path) -> None:
+    """Make a DuckDB file whole or not at all: half of one, left by a killed process, could not be opened again."""
+    fresh = warehouse.with_name(f".{warehouse.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    duckdb.connect(str(fresh)).close()
+    with contextlib.suppress(FileExistsError):  # another process was faster
+        warehouse.hardlink_to(fresh)
+    fresh.unlink()
 
 
 def find_lock_holder(message: str) -> tuple[str, str] | None:
