@@ -60,7 +60,8 @@ def connect(warehouse: Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[
 def _create(warehouse: Path) -> None:
     """Make a DuckDB file whole or not at all: half of one, left by a killed process, could not be opened again."""
     fresh = warehouse.with_name(f".{warehouse.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
+    if fresh.exists():  # left by a killed process that had the same number
+        fresh.unlink()
     duckdb.connect(str(fresh)).close()
     with contextlib.suppress(FileExistsError):  # another process was faster
         warehouse.hardlink_to(fresh)
