@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import shutil
 import statistics
 import subprocess
@@ -19,8 +18,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import duckdb
+
 ROOT = Path(__file__).resolve().parents[2]
-HEADER = "order_id,line_number,product_id,qty,unit_price,line_discount_pct,tax_pct"
+COLUMNS = ("order_id", "line_number", "product_id", "qty", "unit_price", "line_discount_pct", "tax_pct")
 TYPES = ("BIGINT", "BIGINT", "BIGINT", "BIGINT", "DECIMAL(12,4)", "DECIMAL(5,4)", "DECIMAL(5,4)")
 
 
@@ -43,20 +44,24 @@ def make_lines(folder: Path, files: int, rows: int) -> None:
     if (folder / "_complete").exists():
         return
     shutil.rmtree(folder, ignore_errors=True)
-    draw = random.Random(1).random
-    order = 1
-    for number in range(files):
-        lines = [HEADER]
-        for line in range(rows):
-            lines.append(
-                f"{order},{line % 4 + 1},{int(draw() * 25000) + 1},{int(draw() * 5) + 1},"
-                f"{draw() * 90 + 1:.4f},{draw() * 0.7:.4f},{draw() * 0.3:.4f}"
-            )
-            order += line % 4 == 3
-        day = f"{2022 + number // 336}-{number // 28 % 12 + 1:02d}-{number % 28 + 1:02d}"
-        path = folder / "order_lines" / f"order_dt={day}" / f"part-{number:05d}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n")
+    draw = "(hash(n, {seed}) % 1000000 / 1000000.0)"
+    amount = f"({draw} * {{range}} + {{low}})::decimal(12,4)"
+    with duckdb.connect() as connection:
+        for number in range(files):
+            day = f"{2022 + number // 336}-{number // 28 % 12 + 1:02d}-{number % 28 + 1:02d}"
+            path = folder / "order_lines" / f"order_dt={day}" / f"part-{number:05d}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection.execute(f"""
+                copy (
+                    select
+                        n // 4 + 1 as order_id, n % 4 + 1 as line_number,
+                        hash(n, 1) % 25000 + 1 as product_id, hash(n, 2) % 5 + 1 as qty,
+                        {amount.format(seed=3, range=90, low=1)} as unit_price,
+                        {amount.format(seed=4, range=0.7, low=0)} as line_discount_pct,
+                        {amount.format(seed=5, range=0.3, low=0)} as tax_pct
+                    from range({number * rows}, {(number + 1) * rows}) as numbers (n)
+                ) to '{path}' (header)
+            """)
     (folder / "_complete").touch()
 
 
@@ -84,7 +89,7 @@ def bench_load(work: Path, name: str, files: int, rows: int, repeats: int) -> li
     """Measure a first load against the yardstick, in turn, and a second load that finds nothing new."""
     raw, lake = work / name / "raw", work / name / "lake"
     make_lines(raw, files, rows)
-    columns = ", ".join(f"{c}::{t}" for c, t in zip(HEADER.split(","), TYPES, strict=True))
+    columns = ", ".join(f"{c}::{t}" for c, t in zip(COLUMNS, TYPES, strict=True))
     source = f"read_csv('{raw}/order_lines/*/*.csv', hive_partitioning=false)"
     copy = f"copy (select {columns} from {source}) to '{work / name / 'yardstick.parquet'}'"
     binaries = Path(sys.executable).parent
