@@ -9,7 +9,7 @@ export LAKEOPS_WAREHOUSE ?= $(CURDIR)/duckdb/warehouse.duckdb
 export LAKEOPS_LAKE ?= $(CURDIR)/lake
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status test crashtest bench bench-full lint check clean
+.PHONY: help env demo incremental load status test-data test crashtest bench bench-full lint check clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,10 +37,16 @@ load: env ## Only load raw files into bronze   (RAW=data_raw)
 status: env ## What every bronze table holds, and how fresh it is
 	@$(BIN)/lakeops status
 
+test-data: env ## Every data test on every row (the main job tests what is new)
+	@$(BIN)/lakeops test-data
+
 test: env ## All tests, on real Delta, DuckDB and dbt
 	@$(BIN)/python -m pytest -n 2
 
-crashtest: env ## The long crash test: every change and write, and 500 kills at random (half an hour)
+crashtest-data: env ## Every data test on every row (the main job tests what is new)
+	@$(BIN)/lakeops test-data
+
+test: env ## The long crash test: every change and write, and 500 kills at random (half an hour)
 	@PYTHONPATH=scripts:tests $(BIN)/python -m integration.crash_long
 
 bench: env ## How fast the loader is, as ratios against DuckDB's bare CSV to Parquet (minutes)

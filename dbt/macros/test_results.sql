@@ -12,24 +12,31 @@
     {%- endfor -%}
     {%- if outcomes %}
         {%- set relations = find_countable_relations(outcomes) %}
+        {%- set through = get_tested_through(outcomes) %}
+        {%- set windows = [] %}
+        {%- for outcome in outcomes if outcome.table in relations %}
+            {%- do outcome.update({'low': through.get(outcome.id, -1) if outcome.stamp else -1}) %}
+            {%- do windows.append((outcome.table, outcome.stamp, outcome.low)) %}
+        {%- endfor %}
         {%- set lake = run_query("select lake_root()").rows[0][0] %}
 attach '{{ dbt.escape_single_quotes(lake) }}/ops/delta/dbt_test_results' as test_results_record (type delta);
 insert into test_results_record
 with counted as (
-        {%- for relation in relations %}
-    select '{{ relation }}' as table_name, count(*) as rows_tested from {{ relation }}
+        {%- for table, stamp, low in windows | unique %}
+    select '{{ table }}' as table_name, {{ low }} as low, count(*) as rows_tested from {{ table }}
+    {{- ' where ' ~ stamp ~ ' > ' ~ low if low >= 0 }}
     {{- ' union all' if not loop.last }}
         {%- else %}
-    select null as table_name, null as rows_tested where false
+    select null as table_name, null as low, null as rows_tested where false
         {%- endfor %}
 ),
 outcomes (
     test_name, test_type, table_name, column_name, severity, status, failures, seconds, message, failures_relation,
-    unique_id
+    unique_id, low
 ) as (
     values
         {%- for outcome in outcomes %}
-    ({{ outcome.literals | join(', ') }}){{ ',' if not loop.last }}
+    ({{ outcome.literals | join(', ') }}, {{ outcome.low | default(-1) }}){{ ',' if not loop.last }}
         {%- endfor %}
 )
 select
@@ -54,8 +61,9 @@ select
     '{{ invocation_args_dict.get('which', '') }}' as command,
     timestamptz '{{ run_started_at.isoformat() }}' as checked_at
 from outcomes
-left join counted using (table_name);
+left join counted using (table_name, low);
 detach test_results_record;
+{{ remember_tested(outcomes) }}
     {%- else -%} select 1
     {%- endif -%}
 {%- endif -%}
@@ -72,7 +80,10 @@ detach test_results_record;
     {%- set stores = not is_unit and (node.config.store_failures or flags.STORE_FAILURES) -%}
     {%- set stored = node.relation_name if stores and result.failures else none -%}
     {%- set finished = status in ['pass', 'warn', 'fail'] -%}
-    {{ return({'table': table, 'is_unit': is_unit, 'status': status, 'literals': [
+    {%- set stamp = get_stamp(node) if node.test_metadata else none -%}
+    {{ return({'id': node.unique_id, 'table': table, 'is_unit': is_unit, 'status': status, 'stamp': stamp,
+        'model': tested.name if stamp == '_revision' else none,
+        'source_table': tested.name if stamp == '_batch_id' else none, 'literals': [
         sql_text(node.name),
         sql_text(kind),
         sql_text(table),

@@ -143,6 +143,16 @@ def incremental(raw: RawOption = None) -> None:
     report.show_next_steps()
 
 
+@app.command("test-data")
+def test_data() -> None:
+    """Run every data test on every row, with stored failures; the main job reads only what is new."""
+    from lakeops import report
+
+    outcome = pipeline.run_data_tests(load_settings())
+    report.show_run(outcome.loads, outcome.steps, outcome.seconds)
+    pipeline.raise_if_failed(outcome)
+
+
 @app.command()
 def status(as_json: JsonOption = False) -> None:
     """Show every bronze table: newest business date, last batch, rows, versions, quarantined, freshness."""

@@ -42,10 +42,8 @@ if TYPE_CHECKING:
     from lakeops.warehouse import DbtOutcome
 
 # Unit tests prove the models' logic on rows of their own: they belong to `make test`, not to a day's data.
-DBT_STEPS = {
-    "build": ("run", "--select", "tag:incremental"),
-    "test": ("test", "--store-failures", "--exclude-resource-type", "unit_test"),
-}
+TEST_DATA = ("test", "--store-failures", "--exclude-resource-type", "unit_test")
+DBT_STEPS = {"build": ("run", "--select", "tag:incremental"), "test": TEST_DATA}
 # The demo's week, 2024-03-25 to 31, arrives as a week does: not all at once.
 DEMO_LANDINGS = ((dt.date(2024, 3, 25), 3), (dt.date(2024, 3, 28), 2), (dt.date(2024, 3, 30), 2))
 DEMO_SEED = 42
@@ -332,7 +330,7 @@ def build_and_test(settings: Settings, outcome: IncrementalOutcome) -> None:
 
     for name, words in DBT_STEPS.items():
         say(f"dbt {' '.join(words)} …")
-        step = run_dbt(settings, *words)
+        step = run_dbt(settings, *words, test_scope="new")
         outcome.steps.append(step)
         outcome.add_seconds(**{name: step.seconds})
         if step.failed:
@@ -341,6 +339,20 @@ def build_and_test(settings: Settings, outcome: IncrementalOutcome) -> None:
         started = time.monotonic()
         record_pruning(settings, load_contracts(settings.models))
         outcome.add_seconds(explain=time.monotonic() - started)
+
+
+def run_data_tests(settings: Settings) -> IncrementalOutcome:
+    """Run every test on every row; the main job reads only what is new.
+
+    Returns
+    -------
+    What was done; the caller shows it and then calls `raise_if_failed`.
+    """
+    from lakeops.warehouse import run_dbt
+
+    say(f"dbt {' '.join(TEST_DATA)} …")
+    step = run_dbt(settings, *TEST_DATA)
+    return IncrementalOutcome([], [step], {"test": step.seconds})
 
 
 def record_pruning(settings: Settings, contracts: Contracts) -> None:

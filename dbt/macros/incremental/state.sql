@@ -1,9 +1,10 @@
 {#-
   How far every model has got, kept in the warehouse beside the models and written in the same transaction.
-  docs/decisions/0002-watermarks.md says why. Three tables in the schema dbt_state:
+  docs/decisions/0002-watermarks.md says why. Tables in the schema dbt_state:
     revisions      one row per model: how often it was built, when it was last rebuilt as a whole, from which SQL
     watermarks     one row per model and input: up to which batch (bronze) or revision (model) the input is taken in
     vanished_keys  keys that a build removed from a model; who reads the model must recompute them
+    tested         one row per test that ever held: up to which batch or revision (see test_scope.sql)
 -#}
 {% macro create_state_tables() %}
     create schema if not exists dbt_state;
@@ -17,6 +18,7 @@
     create table if not exists dbt_state.vanished_keys (
         model varchar not null, key_json varchar not null, revision bigint not null
     );
+    create table if not exists dbt_state.tested (test_id varchar not null, through bigint not null);
 {% endmacro %}
 
 {#- The build that is going on: stamped on the rows it writes, so that readers of the model find them. -#}

@@ -14,8 +14,11 @@ with test_results as (
         run_id,
         checked_at
     from {{ source('ops', 'dbt_test_results') }}
-    -- Several runs a day: the day is judged by its last result.
-    qualify row_number() over (partition by unique_id, check_date order by checked_at desc, run_id desc) = 1
+    -- Several runs a day: the day is judged by the last that read a row; with nothing new there was nothing to judge.
+    qualify row_number() over (
+        partition by unique_id, check_date
+        order by status = 'pass' and rows_tested = 0, checked_at desc, run_id desc
+    ) = 1
 ),
 
 -- What the loader counted: files that a run read, by table and day.

@@ -38,13 +38,14 @@ class DbtOutcome:
         return any(self.counts.get(status) for status in ("fail", "error"))
 
 
-def run_dbt(settings: Settings, *arguments: str) -> DbtOutcome:
+def run_dbt(settings: Settings, *arguments: str, test_scope: str = "all") -> DbtOutcome:
     """Run a dbt command on the project.
 
     Parameters
     ----------
     settings : names the project, the warehouse and the lake; dbt gets them as absolute paths.
     arguments : the command and its flags, as typed after `dbt`.
+    test_scope : `all`, or `new`: generic tests read only what is new since they last held (dbt/macros/test_scope.sql).
 
     Raises
     ------
@@ -53,6 +54,7 @@ def run_dbt(settings: Settings, *arguments: str) -> DbtOutcome:
     os.environ["LAKEOPS_WAREHOUSE"] = str(settings.warehouse)
     os.environ["LAKEOPS_LAKE"] = str(settings.lake.folder)
     os.environ["LAKEOPS_ROOT"] = str(settings.root)
+    os.environ["LAKEOPS_TEST_SCOPE"] = test_scope
     from dbt.cli.main import dbtRunner
 
     started = time.monotonic()
