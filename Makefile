@@ -5,9 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 RAW ?= data_raw
 
-export LAKEOPS_WAREHOUSE ?= $(CURDIR)/duckdb/warehouse.duckdb
-export LAKEOPS_LAKE ?= $(CURDIR)/lake
-
 .DEFAULT_GOAL := help
 .PHONY: help env demo incremental load status test-data test crashtest bench bench-full lint check clean
 

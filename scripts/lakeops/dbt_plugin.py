@@ -20,11 +20,15 @@ from lakeops.warehouse import ensure_views, find_lake, prepare_connection
 class Plugin(BasePlugin):
     """dbt-duckdb's hook at connect."""
 
+    def initialize(self, plugin_config: dict) -> None:
+        # dbt's --target decides, which no environment variable tells.
+        self.target = plugin_config["target"]
+
     def configure_connection(self, conn) -> None:
-        settings = load_settings()
+        settings = load_settings(target=self.target)
         contracts = load_contracts(settings.models)
         prepare_connection(conn)
-        lake = find_lake(conn, settings.root)
+        lake = find_lake(conn, settings.lake)
         check_tables(lake, contracts, load_ledger(lake))
         ensure_lake(lake, contracts)
         ensure_views(conn, lake, contracts)

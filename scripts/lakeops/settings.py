@@ -9,6 +9,8 @@ from pathlib import Path
 from lakeops.errors import UsageError
 from lakeops.paths import Lake, find_root
 
+TARGETS = ("dev", "staging", "prod")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -20,12 +22,16 @@ class Settings:
     raw : the landing zone to read.
     lake : the lake to write.
     warehouse : the DuckDB file of views and models.
+    target : one of TARGETS; each has a lake and a warehouse of its own. Only dev masks without a salt.
+    sample_files : of each table only so many raw files are looked at, the last by name; None for all. Only in dev.
     """
 
     root: Path
     raw: Path
     lake: Lake
     warehouse: Path
+    target: str = TARGETS[0]
+    sample_files: int | None = None
 
     @property
     def dbt_project(self) -> Path:
@@ -38,17 +44,20 @@ class Settings:
         return self.dbt_project / "models"
 
 
-def load_settings(raw: Path | None = None, lake: Path | None = None, warehouse: Path | None = None) -> Settings:
+def load_settings(
+    raw: Path | None = None, lake: Path | None = None, warehouse: Path | None = None, target: str | None = None
+) -> Settings:
     """Return the settings for one command.
 
     Parameters
     ----------
-    raw, lake, warehouse : values of flags; None where the user gave none. Environment: LAKEOPS_ROOT, LAKEOPS_RAW,
-        LAKEOPS_LAKE, LAKEOPS_WAREHOUSE. Relative paths are relative to the current directory, defaults to the root.
+    raw, lake, warehouse, target : values of flags; None where the user gave none. Environment: LAKEOPS_ROOT,
+        LAKEOPS_RAW, LAKEOPS_LAKE, LAKEOPS_WAREHOUSE, LAKEOPS_TARGET, LAKEOPS_SAMPLE_FILES. Relative paths are relative
+        to the current directory, defaults to the root.
 
     Raises
     ------
-    UsageError : no project is found at or above the current directory.
+    UsageError : no project is found at or above the current directory, or a variable's value is none it may have.
     """
     named = os.environ.get("LAKEOPS_ROOT")
     # An editable install lies in <root>/scripts/lakeops: it answers from any current directory.
@@ -61,6 +70,17 @@ def load_settings(raw: Path | None = None, lake: Path | None = None, warehouse: 
             next_step="cd into the project, or set LAKEOPS_ROOT to its folder",
         )
 
+    target = target or os.environ.get("LAKEOPS_TARGET") or TARGETS[0]
+    if target not in TARGETS:
+        raise UsageError(
+            "There is no such target.",
+            where="LAKEOPS_TARGET",
+            expected=", ".join(TARGETS),
+            found=target,
+            next_step="set LAKEOPS_TARGET to one of them, or unset it for dev",
+        )
+    suffix = "" if target == TARGETS[0] else f"_{target}"
+
     def pick(flag: Path | None, variable: str, default: str) -> Path:
         if flag is not None:
             return Path.cwd() / flag
@@ -71,6 +91,23 @@ def load_settings(raw: Path | None = None, lake: Path | None = None, warehouse: 
         root=root,
         raw=pick(raw, "LAKEOPS_RAW", "data_raw"),
         # Resolved: DuckDB's INSERT into a Delta table writes wrong names into the log if the path holds a `..`.
-        lake=Lake(pick(lake, "LAKEOPS_LAKE", "lake").resolve()),
-        warehouse=pick(warehouse, "LAKEOPS_WAREHOUSE", "duckdb/warehouse.duckdb"),
+        lake=Lake(pick(lake, "LAKEOPS_LAKE", f"lake{suffix}").resolve()),
+        warehouse=pick(warehouse, "LAKEOPS_WAREHOUSE", f"duckdb/warehouse{suffix}.duckdb"),
+        target=target,
+        sample_files=_read_sample(target),
     )
+
+
+def _read_sample(target: str) -> int | None:
+    value = os.environ.get("LAKEOPS_SAMPLE_FILES")
+    if not value:
+        return None
+    if target != TARGETS[0] or not value.isdecimal() or int(value) == 0:
+        raise UsageError(
+            "A sample of the sources was asked for that cannot be taken.",
+            where="LAKEOPS_SAMPLE_FILES",
+            expected="how many files of each table to look at, a number above 0, and target dev",
+            found=f"{value}, target {target}",
+            next_step="unset LAKEOPS_SAMPLE_FILES, or set LAKEOPS_TARGET=dev",
+        )
+    return int(value)

@@ -72,11 +72,28 @@ def test_every_outcome_is_recorded_once_with_its_quotes(built: Clone):
 
 
 def test_masking_refuses_to_run_without_a_salt_outside_dev(built: Clone):
-    profiles = built.root / "dbt" / "profiles.yml"
-    text = profiles.read_text()
-    profiles.write_text(text.replace("target: dev", "target: prod").replace("    dev:", "    prod:"))
-    try:
-        said = built.run("dbt run -s dim_customer", expect=1, folder="dbt").stdout
-    finally:
-        profiles.write_text(text)
+    said = built.run("dbt run -s dim_customer --target prod", expect=1, folder="dbt").stdout
     assert "LAKEOPS_MASK_SALT is not set" in said
+
+
+def test_a_target_has_a_lake_and_a_warehouse_of_its_own(built: Clone):
+    before = built.query("select count(*) from manifest_processed_files")
+    landed = built.root / "data_raw" / "stores" / "effective_dt=2024-03-24" / "part.csv"
+    landed.parent.mkdir(parents=True)
+    landed.write_text(
+        "store_id,store_code,name,channel,region,state,latitude,longitude,open_dt,close_dt\n"
+        "1,S1,Shop,Retail,WA,WA,1,2,2020-01-01,\n"
+    )
+    staging = {"LAKEOPS_TARGET": "staging", "LAKEOPS_MASK_SALT": "s"}
+    built.run("lakeops incremental", **staging)
+    built.run("dbt test --store-failures", folder="dbt", **staging)
+    built.run("dbt build -s silver_stores --target staging", folder="dbt")
+    asked = "select count(*) from gold.dim_store where store_key <> -1"
+    assert built.query(asked, warehouse="duckdb/warehouse_staging.duckdb") == [["1"]]
+    assert (built.root / "lake_staging" / "bronze" / "delta" / "stores").is_dir()
+    assert built.query(asked) == [["0"]]
+    assert built.query("select count(*) from manifest_processed_files") == before
+
+
+def test_a_target_that_is_none_is_one_clear_error(built: Clone):
+    assert "dev, staging, prod" in built.run("lakeops status", expect=2, LAKEOPS_TARGET="production").stderr

@@ -62,7 +62,7 @@ def run_dbt(settings: Settings, *arguments: str, test_scope: str = "all") -> Dbt
     # dbt writes to stdout; there is nothing of ours to keep there, so it is left to what dbt must say in a crash.
     with contextlib.redirect_stdout(_Talk()):
         result = dbtRunner().invoke(
-            [*arguments, "--project-dir", project, "--profiles-dir", project, "--quiet", "--log-path",
+            [*arguments, "--project-dir", project, "--profiles-dir", project, "--target", settings.target, "--quiet", "--log-path",
              str(settings.dbt_project / "logs"), "--use-colors" if sys.stderr.isatty() else "--no-use-colors"]
         )  # fmt: skip
     outcome = DbtOutcome(arguments[0], seconds=time.monotonic() - started)

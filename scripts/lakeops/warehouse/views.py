@@ -15,21 +15,21 @@ from lakeops.paths import Lake
 _MARK = "lakeops "
 
 
-def find_lake(connection: duckdb.DuckDBPyConnection, root: Path) -> Lake:
+def find_lake(connection: duckdb.DuckDBPyConnection, default: Lake) -> Lake:
     """Return the lake a warehouse looks at: LAKEOPS_LAKE, else the one its views were made for, else the default.
 
     Parameters
     ----------
-    root : the project's root, for the default.
+    default : the lake of the settings; they have looked at LAKEOPS_LAKE already.
     """
-    if named := os.environ.get("LAKEOPS_LAKE"):
-        return Lake(Path(named).resolve())
+    if os.environ.get("LAKEOPS_LAKE"):
+        return default
     known = connection.execute("select count(*) from duckdb_functions() where function_name = 'lake_root'").fetchone()
     if known and known[0]:
         folder = Path(connection.execute("select lake_root()").fetchone()[0])
         if folder.is_dir():
             return Lake(folder)
-    return Lake((root / "lake").resolve())
+    return default
 
 
 def ensure_views(connection: duckdb.DuckDBPyConnection, lake: Lake, contracts: Contracts) -> int:
