@@ -46,11 +46,11 @@ crashtest-data: env ## Every data test on every row (the main job tests what is 
 test: env ## The long crash test: every change and write, and 500 kills at random (half an hour)
 	@PYTHONPATH=scripts:tests $(BIN)/python -m integration.crash_long
 
-bench: env ## How fast the loader is, as ratios against DuckDB's bare CSV to Parquet (minutes)
-	@$(BIN)/python scripts/bench/load.py
+bench: env ## How fast it is, as ratios against DuckDB's bare CSV to Parquet and against a short history
+	@$(BIN)/python scripts/bench/bench.py
 
 bench-full: env ## The same with 50,000 files, and one file of 5 GB (needs 20 GB of disk)
-	@$(BIN)/python scripts/bench/load.py --full
+	@$(BIN)/python scripts/bench/bench.py --full
 
 lint: env ## Style (ruff) and import rules (import-linter)
 	@$(BIN)/ruff check .

@@ -120,7 +120,7 @@ detach test_results_record;
     {{ return(countable) }}
 {% endmacro %}
 
-{% macro sql_text(value) %}
-    {%- set is_missing = value is none or value is undefined -%}
-    {{ return('null' if is_missing else dbt.string_literal(dbt.escape_single_quotes(value | string))) }}
-{% endmacro %}
+{#- Not through dbt's own macros, each of which calls three more: there are eleven texts to a test. -#}
+{% macro sql_text(value) -%}
+    {{ 'null' if value is none or value is undefined else "'" ~ value | string | replace("'", "''") ~ "'" }}
+{%- endmacro %}

@@ -1,42 +1,21 @@
-"""How fast the loader is, as ratios against a yardstick in the same run: `make bench`.
+"""How fast the loader is.
 
 The yardstick is the machine's limit: DuckDB's bare `COPY (SELECT typed columns FROM read_csv(files)) TO` one Parquet
-file, without any check, line number, hash or quarantine. Every figure is the median of several runs, each command a
-process of its own; the input is made once and kept in the given folder.
+file, without any check, line number, hash or quarantine.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
-import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
+from measure import Figure, describe, run
 
-ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = ("order_id", "line_number", "product_id", "qty", "unit_price", "line_discount_pct", "tax_pct")
 TYPES = ("BIGINT", "BIGINT", "BIGINT", "BIGINT", "DECIMAL(12,4)", "DECIMAL(5,4)", "DECIMAL(5,4)")
-
-
-@dataclass
-class Figure:
-    """One measured command: median wall seconds, CPU seconds and peak memory (MiB), and its ratio to the yardstick."""
-
-    name: str
-    rows: int
-    files: int
-    bytes: int
-    seconds: float
-    cpu_seconds: float
-    peak_mib: float
-    ratio: float | None = None
 
 
 def make_lines(folder: Path, files: int, rows: int) -> None:
@@ -65,26 +44,6 @@ def make_lines(folder: Path, files: int, rows: int) -> None:
     (folder / "_complete").touch()
 
 
-def run(command: list[str], **environment: str) -> tuple[float, float, float]:
-    """Run a command as a process of its own; returns wall seconds, CPU seconds and its peak memory in MiB."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} failed with exit code {process.returncode}:\n{said}")
-    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
-def describe(name: str, raw: Path, runs: list[tuple[float, float, float]], rows: int) -> Figure:
-    """Return the median of several runs over the files of a folder."""
-    files = [path for path in raw.rglob("*") if path.is_file() and not path.name.startswith("_")]
-    wall, cpu, peak = (statistics.median(values) for values in zip(*runs, strict=True))
-    return Figure(name, rows, len(files), sum(path.stat().st_size for path in files), wall, cpu, peak)
-
-
 def bench_load(work: Path, name: str, files: int, rows: int, repeats: int) -> list[Figure]:
     """Measure a first load against the yardstick, in turn, and a second load that finds nothing new."""
     raw, lake = work / name / "raw", work / name / "lake"
@@ -106,7 +65,7 @@ def bench_load(work: Path, name: str, files: int, rows: int, repeats: int) -> li
         describe(f"{name}: lakeops load", raw, loads, files * rows),
         describe(f"{name}: lakeops load, nothing new", raw, idle, 0),
     ]
-    figures[1].ratio = statistics.median(a[0] / b[0] for a, b in zip(loads, yardsticks, strict=True))
+    figures[1].ratio = statistics.median(a.wall / b.wall for a, b in zip(loads, yardsticks, strict=True))
     return figures
 
 
@@ -125,33 +84,5 @@ def bench_generate(work: Path, repeats: int) -> list[Figure]:
         describe("30 days at scale 1.0: lakeops load (yardstick)", raw, loads, 0),
         describe("30 days at scale 1.0: lakeops generate", raw, generated, 0),
     ]
-    figures[1].ratio = statistics.median(a[0] / b[0] for a, b in zip(generated, loads, strict=True))
+    figures[1].ratio = statistics.median(a.wall / b.wall for a, b in zip(generated, loads, strict=True))
     return figures
-
-
-def main() -> None:
-    """Run the benchmarks and print them as a table, or as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=ROOT / "data_raw_bench", help="folder for input and lakes")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--full", action="store_true", help="also 50,000 files, and one file of 5 GB")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    figures = bench_load(options.work, "10 M rows, 400 files", 400, 25_000, options.repeats)
-    figures += bench_load(options.work, "1,300 small files", 1_300, 100, options.repeats)
-    figures += bench_generate(options.work, options.repeats)
-    if options.full:
-        figures += bench_load(options.work, "50,000 tiny files", 50_000, 5, 1)
-        figures += bench_load(options.work, "5 GB in one file", 1, 132_000_000, 1)
-    if options.json:
-        print(json.dumps([asdict(figure) for figure in figures], indent=2))
-        return
-    print(f"{'':48} {'rows':>12} {'MiB':>8} {'seconds':>8} {'CPU s':>8} {'peak MiB':>9} {'ratio':>6}")
-    for f in figures:
-        ratio = f"{f.ratio:.2f}" if f.ratio else ""
-        print(f"{f.name:48} {f.rows:12,} {f.bytes / 2**20:8,.0f} {f.seconds:8.2f} {f.cpu_seconds:8.2f} "
-              f"{f.peak_mib:9,.0f} {ratio:>6}")  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

@@ -133,14 +133,19 @@ def discard_quarantine(
 
 
 @app.command()
-def incremental(raw: RawOption = None) -> None:
-    """Run the main job: load, build what is tagged incremental, test with stored failures."""
+def incremental(raw: RawOption = None, as_json: JsonOption = False) -> None:
+    """Run the main job: load, build what is tagged incremental, test with stored failures, publish what passed."""
     from lakeops import report
 
     outcome = pipeline.run_incremental(load_settings(raw))
-    report.show_run(outcome.loads, outcome.steps, outcome.seconds)
+    facts = (outcome.loads, outcome.steps, outcome.published, outcome.seconds)
+    if as_json:
+        console.print_json(report.collect_run(*facts))
+    else:
+        report.show_run(*facts)
     pipeline.raise_if_failed(outcome)
-    report.show_next_steps()
+    if not as_json:
+        report.show_next_steps()
 
 
 @app.command("test-data")
@@ -149,7 +154,7 @@ def test_data() -> None:
     from lakeops import report
 
     outcome = pipeline.run_data_tests(load_settings())
-    report.show_run(outcome.loads, outcome.steps, outcome.seconds)
+    report.show_run(outcome.loads, outcome.steps, outcome.published, outcome.seconds)
     pipeline.raise_if_failed(outcome)
 
 
@@ -233,7 +238,7 @@ def demo() -> None:
     from lakeops import report
 
     outcome = pipeline.run_demo(load_settings())
-    report.show_run(outcome.loads, outcome.steps, outcome.seconds)
+    report.show_run(outcome.loads, outcome.steps, outcome.published, outcome.seconds)
     pipeline.raise_if_failed(outcome)
     report.show_next_steps()
 

@@ -42,6 +42,10 @@ class Lake:
         """Return the Delta table of the records that `table`'s contract refused."""
         return self.folder / "quarantine" / "delta" / table
 
+    def gold(self, model: str) -> Path:
+        """Return the Delta table in which a model of gold is published."""
+        return self.folder / "gold" / "delta" / model
+
     def ops(self, record: str) -> Path:
         """Return the Delta table of a record the lake keeps about itself."""
         return self.folder / "ops" / "delta" / record

@@ -1,4 +1,4 @@
-"""Load, then dbt, then tests, in that order; and what happens when one of them fails."""
+"""Load, then dbt, then tests, then publish, in that order; and what happens when one of them fails."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ from lakeops.bronze import (
 from lakeops.bronze import plan_load as make_plan
 from lakeops.console import say, show_progress
 from lakeops.contract import Contracts, load_contracts
-from lakeops.errors import BronzeCommitError, DbtError, LockedError, RawFileRefusedError, UsageError
+from lakeops.errors import BronzeCommitError, DbtError, LockedError, RawFileRefusedError, StaleDataError, UsageError
 from lakeops.ledger import Entry, Ledger, load_ledger
 from lakeops.paths import Lake, make_file_identity
 from lakeops.raw import Landing, compute_fingerprint, list_landings
 from lakeops.settings import Settings
 
 if TYPE_CHECKING:
+    from lakeops.publish import Published
     from lakeops.warehouse import DbtOutcome
 
 # Unit tests prove the models' logic on rows of their own: they belong to `make test`, not to a day's data.
 TEST_DATA = ("test", "--store-failures", "--exclude-resource-type", "unit_test")
-DBT_STEPS = {"build": ("run", "--select", "tag:incremental"), "test": TEST_DATA}
+BUILD = ("run", "--select", "tag:incremental")
 # The demo's week, 2024-03-25 to 31, arrives as a week does: not all at once.
 DEMO_LANDINGS = ((dt.date(2024, 3, 25), 3), (dt.date(2024, 3, 28), 2), (dt.date(2024, 3, 30), 2))
 DEMO_SEED = 42
@@ -80,10 +81,18 @@ EVERYTHING = Selection()
 
 @dataclass
 class IncrementalOutcome:
-    """What one run of the main job did."""
+    """What one run of the main job did.
+
+    Parameters
+    ----------
+    published : what readers see from now on; None where the gate stayed closed.
+    stale : sources whose newest load is older than their contract allows, each with how old it is.
+    """
 
     loads: list[LoadOutcome]
     steps: list[DbtOutcome] = field(default_factory=list)
+    published: list[Published] | None = None
+    stale: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add_seconds(self, **spent: float) -> None:
@@ -289,7 +298,7 @@ def raise_if_refused(outcome: LoadOutcome) -> None:
 
 
 def run_incremental(settings: Settings) -> IncrementalOutcome:
-    """Load, build what is tagged incremental, test with stored failures.
+    """Load, build what is tagged incremental, test with stored failures, publish what passed.
 
     Returns
     -------
@@ -298,7 +307,7 @@ def run_incremental(settings: Settings) -> IncrementalOutcome:
     started = time.monotonic()
     outcome = IncrementalOutcome([run_load(settings)])
     outcome.add_seconds(load=time.monotonic() - started)
-    build_and_test(settings, outcome)
+    build_and_publish(settings, outcome)
     return outcome
 
 
@@ -320,25 +329,43 @@ def run_demo(settings: Settings) -> IncrementalOutcome:
         say(f"landed {days} day(s) from {first} in {settings.raw.name}/")
         outcome.loads.append(run_load(settings))
         outcome.add_seconds(generate=generated - started, load=time.monotonic() - generated)
-    build_and_test(settings, outcome)
+    build_and_publish(settings, outcome)
     return outcome
 
 
-def build_and_test(settings: Settings, outcome: IncrementalOutcome) -> None:
-    """Build the models and test them; notes what was done in `outcome`."""
+def build_and_publish(settings: Settings, outcome: IncrementalOutcome) -> None:
+    """Build the models, test them, and publish gold if every test held; notes what was done in `outcome`.
+
+    What a failing test would have let through stays in the warehouse: readers keep the last good version, and the next
+    run in which the tests hold publishes it.
+    """
+    from lakeops.publish import publish_gold, read_revisions
     from lakeops.warehouse import run_dbt
 
-    for name, words in DBT_STEPS.items():
-        say(f"dbt {' '.join(words)} …")
-        step = run_dbt(settings, *words, test_scope="new")
+    say(f"dbt {' '.join(BUILD)}; dbt {' '.join(TEST_DATA)} …")
+    revisions: dict[str, int] = {}
+    for name, step in zip(("build", "test"), run_dbt(settings, BUILD, TEST_DATA, test_scope="new"), strict=True):
         outcome.steps.append(step)
         outcome.add_seconds(**{name: step.seconds})
         if step.failed:
             return
+        revisions = revisions or read_revisions(settings)
+    started = time.monotonic()
+    outcome.published = publish_gold(settings, revisions)
+    outcome.stale = _find_stale(settings)
+    outcome.add_seconds(publish=time.monotonic() - started)
     if any(load.batches for load in outcome.loads):
         started = time.monotonic()
         record_pruning(settings, load_contracts(settings.models))
         outcome.add_seconds(explain=time.monotonic() - started)
+
+
+def _find_stale(settings: Settings) -> list[str]:
+    from lakeops.report import collect_status
+
+    contracts = load_contracts(settings.models)
+    facts = collect_status(settings.lake, contracts.tables, load_ledger(settings.lake), _now())
+    return [f"{f['table']}: last load {f['hours_since_load']} h ago" for f in facts if f["freshness"] == "stale"]
 
 
 def run_data_tests(settings: Settings) -> IncrementalOutcome:
@@ -351,7 +378,7 @@ def run_data_tests(settings: Settings) -> IncrementalOutcome:
     from lakeops.warehouse import run_dbt
 
     say(f"dbt {' '.join(TEST_DATA)} …")
-    step = run_dbt(settings, *TEST_DATA)
+    (step,) = run_dbt(settings, TEST_DATA)
     return IncrementalOutcome([], [step], {"test": step.seconds})
 
 
@@ -368,7 +395,7 @@ def record_pruning(settings: Settings, contracts: Contracts) -> None:
 
 
 def raise_if_failed(outcome: IncrementalOutcome) -> None:
-    """Raise for the first thing that went wrong in a run of the main job: refused files, models, tests."""
+    """Raise for the first thing that went wrong in a run of the main job: refused files, models, tests, stale data."""
     for load in outcome.loads:
         raise_if_refused(load)
     for step in outcome.steps:
@@ -382,9 +409,16 @@ def raise_if_failed(outcome: IncrementalOutcome) -> None:
             if stored:
                 lines.append(f'  see the rows: duckdb duckdb/warehouse.duckdb "from {_shorten(stored)}"')
         raise DbtError(
-            f"dbt {step.command} did not pass.",
+            f"dbt {step.command} did not pass. Nothing was published: readers keep the last good version.",
             where="\n            ".join(lines),
             next_step="mend the model or the data, then run the command again; it goes on where it stopped",
+        )
+    if outcome.stale:
+        raise StaleDataError(
+            "A source is stale; everything that did come was loaded, tested and published.",
+            where="\n            ".join(outcome.stale),
+            expected="a load within the contract's freshness.error_after",
+            next_step="ask the sender; then run the command again",
         )
 
 

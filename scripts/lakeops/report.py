@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lakeops.bronze import LoadOutcome, Plan, Replay
@@ -15,6 +16,7 @@ from lakeops.paths import Lake
 
 if TYPE_CHECKING:  # the generator and dbt take seconds to import, and most commands need neither
     from lakeops.generate import Summary
+    from lakeops.publish import Published
     from lakeops.warehouse import DbtOutcome
 
 
@@ -115,8 +117,10 @@ def show_replays(replays: list[Replay]) -> None:
     )
 
 
-def show_run(loads: list[LoadOutcome], steps: list[DbtOutcome], seconds: dict[str, float]) -> None:
-    """Print what a run of the main job did: rows by table, models, tests, seconds by step."""
+def show_run(
+    loads: list[LoadOutcome], steps: list[DbtOutcome], published: list[Published] | None, seconds: dict[str, float]
+) -> None:
+    """Print what a run of the main job did: rows by table, models, tests, what was published, seconds by step."""
     show_loads(loads)
     for step in steps:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(step.counts.items()))
@@ -124,14 +128,47 @@ def show_run(loads: list[LoadOutcome], steps: list[DbtOutcome], seconds: dict[st
         for status, name, table, message, _ in step.problems:
             if status == "warn":
                 say(f"  warn: {name} on {table}: {message.removesuffix(', configured to warn if != 0')}")
+    if published is not None:
+        changed = [table for table in published if table.changed]
+        named = [f"{table.model} version {table.version} (+{table.written:,} -{table.removed:,})" for table in changed]
+        unchanged = len(published) - len(changed)
+        say(f"published: {', '.join(named) or 'nothing new'}; {unchanged} table(s) unchanged")
     spent = ", ".join(f"{name} {amount:.1f} s" for name, amount in seconds.items())
     say(f"time: {sum(seconds.values()):.1f} s ({spent})")
+
+
+def collect_run(
+    loads: list[LoadOutcome], steps: list[DbtOutcome], published: list[Published] | None, seconds: dict[str, float]
+) -> dict[str, Any]:
+    """Return what `show_run` prints, for a program to read; `published` is null where the gate stayed closed."""
+    return {
+        "batches": [batch for load in loads for batch in load.batches],
+        "tables": {
+            tally.contract.name: {
+                "files": tally.files_loaded,
+                "rows_read": tally.rows_read,
+                "rows_accepted": tally.rows_accepted,
+                "rows_quarantined": tally.rows_quarantined,
+            }
+            for load in loads
+            for tally in load.tables.values()
+        },
+        "refused": [name for load in loads for name, _ in load.refused],
+        "unclaimed": [name for load in loads for name in load.unclaimed],
+        "dbt": [
+            {"command": step.command, "counts": step.counts, "problems": [problem[:3] for problem in step.problems]}
+            for step in steps
+        ],
+        "published": None if published is None else [asdict(table) for table in published],
+        "seconds": seconds,
+    }
 
 
 def show_next_steps() -> None:
     """Print where to look after a good run."""
     say(
-        'next: make status; duckdb duckdb/warehouse.duckdb "from gold.fct_sales limit 5"; … "from data_quality_metrics"'
+        'next: make status; duckdb duckdb/warehouse.duckdb "from data_quality_metrics"; '
+        'for readers: duckdb duckdb/serving.duckdb "from gold.fct_sales limit 5"'
     )
 
 

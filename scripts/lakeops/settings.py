@@ -34,6 +34,12 @@ class Settings:
     sample_files: int | None = None
 
     @property
+    def serving(self) -> Path:
+        """Return the DuckDB file that readers open: beside the warehouse, replaced by each publish."""
+        suffix = "" if self.target == TARGETS[0] else f"_{self.target}"
+        return self.warehouse.with_name(f"serving{suffix}.duckdb")
+
+    @property
     def dbt_project(self) -> Path:
         """Return the folder of the dbt project."""
         return self.root / "dbt"

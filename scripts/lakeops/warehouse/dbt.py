@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,34 +39,64 @@ class DbtOutcome:
         return any(self.counts.get(status) for status in ("fail", "error"))
 
 
-def run_dbt(settings: Settings, *arguments: str, test_scope: str = "all") -> DbtOutcome:
-    """Run a dbt command on the project.
+def run_dbt(settings: Settings, *commands: tuple[str, ...], test_scope: str = "all") -> Iterator[DbtOutcome]:
+    """Run dbt commands on the project, one after the other; the project is parsed once for all.
 
     Parameters
     ----------
     settings : names the project, the warehouse and the lake; dbt gets them as absolute paths.
-    arguments : the command and its flags, as typed after `dbt`.
+    commands : each a command and its flags, as typed after `dbt`.
     test_scope : `all`, or `new`: generic tests read only what is new since they last held (dbt/macros/test_scope.sql).
+
+    Yields
+    ------
+    What each command did, before the next one begins.
 
     Raises
     ------
-    DbtError : dbt could not start or parse the project. Failing models and tests are not raised, but returned.
+    DbtError : dbt could not start or parse the project. Failing models and tests are not raised, but yielded.
+    LockedError : another process holds the warehouse.
     """
     os.environ["LAKEOPS_WAREHOUSE"] = str(settings.warehouse)
     os.environ["LAKEOPS_LAKE"] = str(settings.lake.folder)
     os.environ["LAKEOPS_ROOT"] = str(settings.root)
     os.environ["LAKEOPS_TEST_SCOPE"] = test_scope
+    started = time.monotonic()
+    parsed = _invoke(settings, ("parse", "--no-write-json"), None)
+    for command in commands:
+        result = _invoke(settings, command, parsed.result)
+        yield _describe_outcome(command[0], result, time.monotonic() - started)
+        started = time.monotonic()
+
+
+def _invoke(settings: Settings, command: tuple[str, ...], manifest: Any) -> Any:
     from dbt.cli.main import dbtRunner
 
-    started = time.monotonic()
     project = str(settings.dbt_project)
     # dbt writes to stdout; there is nothing of ours to keep there, so it is left to what dbt must say in a crash.
     with contextlib.redirect_stdout(_Talk()):
-        result = dbtRunner().invoke(
-            [*arguments, "--project-dir", project, "--profiles-dir", project, "--target", settings.target, "--quiet", "--log-path",
-             str(settings.dbt_project / "logs"), "--use-colors" if sys.stderr.isatty() else "--no-use-colors"]
-        )  # fmt: skip
-    outcome = DbtOutcome(arguments[0], seconds=time.monotonic() - started)
+        result = dbtRunner(manifest=manifest).invoke(
+            [
+                *command,
+                *("--project-dir", project, "--profiles-dir", project, "--target", settings.target),
+                *("--log-path", str(settings.dbt_project / "logs"), "--quiet"),
+                "--use-colors" if sys.stderr.isatty() else "--no-use-colors",
+            ]
+        )
+    if result.exception is not None and not getattr(result.result, "results", None):
+        if holder := find_lock_holder(str(result.exception)):
+            raise make_locked_error(settings.warehouse, *holder)
+        raise DbtError(
+            f"dbt {command[0]} could not run.",
+            where=project,
+            found=str(result.exception).strip()[:1000],
+            next_step=f"see {Path(project) / 'logs' / 'dbt.log'}; try it by hand: cd dbt && dbt {' '.join(command)}",
+        )
+    return result
+
+
+def _describe_outcome(command: str, result: Any, seconds: float) -> DbtOutcome:
+    outcome = DbtOutcome(command, seconds=seconds)
     for entry in getattr(result.result, "results", None) or []:
         status = str(entry.status)
         if entry.node.resource_type == "operation" and status == "success":
@@ -73,15 +104,6 @@ def run_dbt(settings: Settings, *arguments: str, test_scope: str = "all") -> Dbt
         outcome.counts[status] = outcome.counts.get(status, 0) + 1
         if status in ("fail", "error", "warn"):
             outcome.problems.append(_describe(entry, status))
-    if result.exception is not None and not outcome.counts:
-        if holder := find_lock_holder(str(result.exception)):
-            raise make_locked_error(settings.warehouse, *holder)
-        raise DbtError(
-            f"dbt {arguments[0]} could not run.",
-            where=project,
-            found=str(result.exception).strip()[:1000],
-            next_step=f"see {Path(project) / 'logs' / 'dbt.log'}; try it by hand: cd dbt && dbt {' '.join(arguments)}",
-        )
     return outcome
 
 

@@ -62,6 +62,15 @@ def ensure_views(connection: duckdb.DuckDBPyConnection, lake: Lake, contracts: C
     return len(missing)
 
 
+def define_records(lake: Lake, contracts: Contracts) -> dict[str, str]:
+    """Return the queries, by relation, that show the lake's records; not the quarantine, which holds personal data."""
+    return {
+        f"main.{record.name}": f"select * from {_scan(lake.ops(record.name))}"
+        for record in contracts.records
+        if record.name != "quarantine"
+    }
+
+
 def _define_views(lake: Lake, contracts: Contracts) -> dict[str, str]:
     views: dict[str, str] = {}
     for contract in contracts.tables:
@@ -73,9 +82,7 @@ def _define_views(lake: Lake, contracts: Contracts) -> dict[str, str]:
             changes = _scan(lake.bronze(contract.schema, f"{contract.table}_changes"))
             views[f"{contract.name}_changes"] = f"select * from {changes}"
             views[f"{contract.name}_audit"] = _define_audit(contract, changes)
-    for record in contracts.records:
-        if record.name != "quarantine":
-            views[f"main.{record.name}"] = f"select * from {_scan(lake.ops(record.name))}"
+    views |= define_records(lake, contracts)
     if any(record.name == "quarantine" for record in contracts.records) and contracts.tables:
         views["main.quarantine"] = _define_quarantine(lake, contracts.tables)
     return views
