@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RAW ?= data_raw
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status test-data test crashtest bench bench-full lint check clean
+.PHONY: help env demo incremental load status test-data test crashtest bench bench-full holidays lint check clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench: env ## How fast it is, as ratios against DuckDB's bare CSV to Parquet and
 
 bench-full: env ## The same with 50,000 files, and one file of 5 GB (needs 20 GB of disk)
 	@$(BIN)/python scripts/bench/bench.py --full
+
+holidays: env ## Write dbt/seeds/public_holidays.csv anew, after a new version of its library in pyproject.toml
+	@$(BIN)/python scripts/reference/public_holidays.py
 
 lint: env ## Style (ruff) and import rules (import-linter)
 	@$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from conftest import Clone
+from reference.public_holidays import SEED, render_holidays
 
 SCHEMAS = {"silver": "silver", "gold": "gold", "monitoring": "main"}
 
@@ -19,7 +20,7 @@ def built(clone: Clone) -> Clone:
 
 def read_models(clone: Clone):
     for layer, schema in SCHEMAS.items():
-        for file in sorted((clone.root / "dbt" / "models" / layer).glob("*.sql")):
+        for file in sorted((clone.root / "dbt" / "models" / layer).rglob("*.sql")):
             described = yaml.safe_load(file.with_suffix(".yml").read_text())["models"]
             assert [model["name"] for model in described] == [file.stem], "one model, one yml of the same name"
             yield schema, file.stem.removeprefix(f"{schema}_"), described[0]
@@ -39,6 +40,26 @@ def test_every_model_and_column_is_described_as_it_is(built: Clone):
 def test_an_empty_lake_has_an_unknown_member_in_every_dimension(built: Clone):
     for dimension in ("customer", "product", "store", "supplier"):
         assert built.query(f"select {dimension}_key from gold.dim_{dimension}") == [["-1"]]
+
+
+def test_the_seed_of_holidays_is_what_the_pinned_library_says():
+    assert SEED.read_text(encoding="utf-8") == render_holidays()
+
+
+def test_the_calendar_has_holidays_without_a_loaded_seed(built: Clone):
+    clone = built.root / "duckdb" / "unseeded.duckdb"
+    built.run("dbt run -s dim_date", folder="dbt", LAKEOPS_WAREHOUSE=str(clone))
+    assert built.query(
+        "select date, holiday_au, holiday_uk, holiday_us, fiscal_year, fiscal_quarter, fiscal_month from gold.dim_date"
+        " where date in ('2024-01-26', '2024-04-01', '2024-06-30', '2024-07-04', '2024-08-26') order by 1",
+        str(clone),
+    ) == [
+        ["2024-01-26", "Australia Day", "NULL", "NULL", "2024", "3", "7"],
+        ["2024-04-01", "Easter Monday", "Easter Monday", "NULL", "2024", "4", "10"],
+        ["2024-06-30", "NULL", "NULL", "NULL", "2024", "4", "12"],
+        ["2024-07-04", "NULL", "NULL", "Independence Day", "2025", "1", "1"],
+        ["2024-08-26", "NULL", "Late Summer Bank Holiday", "NULL", "2025", "1", "2"],
+    ]
 
 
 def test_a_table_never_loaded_does_not_read_as_ok(built: Clone):
