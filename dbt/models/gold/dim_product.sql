@@ -1,6 +1,7 @@
 {{ config(unique_key=['product_id'], meta={'affected_by': [{'source': 'products', 'changes': true}]}) }}
 {%- set attributes = ['sku', 'name', 'category', 'subcategory', 'list_price', 'currency', 'is_discontinued',
     'introduced_dt', 'discontinued_dt'] %}
+{%- set deletes = execute and get_contract('products').config.meta.load.delete_when %}
 
 -- Versions are read off the history of changes, not off what a run happened to see: they can be rebuilt at any time.
 with last_of_day as (
@@ -22,15 +23,30 @@ states as (
         introduced_dt,
         discontinued_dt,
         effective_dt,
+        -- The column is there only while the contract says what deletes a product.
+        {{ 'coalesce(_is_deleted, false)' if deletes else 'false' }} as is_deleted,
         _batch_id
     from last_of_day
 ),
 
--- A record that changes nothing begins no version.
-versions as (
-    select * from states
+-- A record that changes nothing begins no version; a second deletion deletes nothing, whatever else it says.
+turns as (
+    select
+        *,
+        case when not is_deleted then row({{ attributes | join(', ') }}) end as state
+    from states
     window by_product as (partition by product_id order by effective_dt nulls first)
-    qualify row({{ attributes | join(', ') }}) is distinct from lag(row({{ attributes | join(', ') }})) over by_product
+    qualify row_number() over by_product = 1 or state is distinct from lag(state) over by_product
+),
+
+-- A deletion ends the version before it, and is none itself.
+ended as (
+    select
+        *,
+        row_number() over by_product = 1 as is_first,
+        lead(effective_dt) over by_product as valid_to
+    from turns
+    window by_product as (partition by product_id order by effective_dt nulls first)
 ),
 
 dated as (
@@ -38,10 +54,10 @@ dated as (
         *,
         row_number() over by_product as version_number,
         -- The first state known holds since ever: a sale before it proves that the product existed.
-        case when row_number() over by_product = 1 then date '1900-01-01' else effective_dt end as valid_from,
-        lead(effective_dt) over by_product as valid_to,
+        case when is_first then date '1900-01-01' else effective_dt end as valid_from,
         lag(list_price) over by_product as previous_list_price
-    from versions
+    from ended
+    where not is_deleted
     window by_product as (partition by product_id order by effective_dt nulls first)
 )
 
