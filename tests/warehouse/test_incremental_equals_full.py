@@ -118,7 +118,7 @@ def find_differences(clone: Clone) -> list[list[str]]:
     tables = clone.query(
         "select schema_name || '.' || table_name from duckdb_tables() where schema_name in ('silver', 'gold')"
     )
-    assert len(tables) == 20
+    assert len(tables) == 21
     compared = []
     for (table,) in tables:
         # _revision is the build that wrote a row: the one thing in which builds differ.

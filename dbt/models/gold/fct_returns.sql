@@ -4,7 +4,7 @@
         {'ref': 'silver_returns'},
         {'ref': 'silver_orders'},
         {'ref': 'dim_product'},
-        {'ref': 'dim_customer', 'flag': 'has_known_customer'},
+        {'ref': 'silver_customers', 'flag': 'has_known_customer'},
         {'ref': 'dim_store', 'flag': 'has_known_store'}
     ]}
 ) }}
@@ -27,7 +27,10 @@ select
     returned.return_dt as date,
     returned.order_id,
     returned.order_date,
-    coalesce(customers.customer_key, {{ unknown_key() }}) as customer_key,
+    case
+        when customers.customer_id is null then {{ unknown_key() }}
+        else {{ surrogate_key(['customers.customer_id']) }}
+    end as customer_key,
     coalesce(products.product_key, {{ unknown_key() }}) as product_key,
     coalesce(stores.store_key, {{ unknown_key() }}) as store_key,
     returned.customer_id,
@@ -38,15 +41,15 @@ select
     returned.reason,
     date_diff('day', returned.order_date, returned.return_dt) as days_after_order,
     returned.has_known_order,
-    customers.customer_key is not null as has_known_customer,
+    customers.customer_id is not null as has_known_customer,
     products.product_key is not null as has_known_product,
     stores.store_key is not null as has_known_store,
     returned.is_valid_quantity,
     returned.newest_batch_id as _batch_id,
     {{ this_revision() }} as _revision
 from returned
-left join {{ ref('dim_customer') }} as customers
-    on returned.customer_id = customers.customer_id and customers.customer_key <> -1
+-- Not dim_customer: that one sums up what is sold here. The key is a function of the id.
+left join {{ ref('silver_customers') }} as customers on returned.customer_id = customers.customer_id
 left join {{ ref('dim_store') }} as stores
     on returned.store_id = stores.store_id and stores.store_key <> -1
 -- The version that was sold, or without a known order the one at the time of the return.

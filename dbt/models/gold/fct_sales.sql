@@ -4,7 +4,7 @@
         {'ref': 'silver_order_lines'},
         {'ref': 'silver_orders'},
         {'ref': 'dim_product'},
-        {'ref': 'dim_customer', 'flag': 'has_known_customer'},
+        {'ref': 'silver_customers', 'flag': 'has_known_customer'},
         {'ref': 'dim_store', 'flag': 'has_known_store'},
         {'ref': 'silver_exchange_rates', 'on': "this.currency = changed.currency and this.currency <> 'AUD'
             and this.date >= changed.date and coalesce(this.rate_date, changed.date) <= changed.date"}
@@ -81,7 +81,10 @@ select
     converted.date,
     converted.order_id,
     converted.line_number,
-    coalesce(customers.customer_key, {{ unknown_key() }}) as customer_key,
+    case
+        when customers.customer_id is null then {{ unknown_key() }}
+        else {{ surrogate_key(['customers.customer_id']) }}
+    end as customer_key,
     coalesce(products.product_key, {{ unknown_key() }}) as product_key,
     coalesce(stores.store_key, {{ unknown_key() }}) as store_key,
     converted.customer_id,
@@ -105,7 +108,7 @@ select
     cast(converted.rate_to_aud as decimal(18, 8)) as rate_to_aud,
     converted.rate_source,
     converted.has_known_order,
-    customers.customer_key is not null as has_known_customer,
+    customers.customer_id is not null as has_known_customer,
     products.product_key is not null as has_known_product,
     stores.store_key is not null as has_known_store,
     converted.is_valid_quantity,
@@ -113,8 +116,8 @@ select
     converted.newest_batch_id as _batch_id,
     {{ this_revision() }} as _revision
 from converted
-left join {{ ref('dim_customer') }} as customers
-    on converted.customer_id = customers.customer_id and customers.customer_key <> -1
+-- Not dim_customer: that one sums up what is sold here. The key is a function of the id.
+left join {{ ref('silver_customers') }} as customers on converted.customer_id = customers.customer_id
 left join {{ ref('dim_store') }} as stores
     on converted.store_id = stores.store_id and stores.store_key <> -1
 left join {{ ref('dim_product') }} as products
