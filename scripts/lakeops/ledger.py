@@ -36,6 +36,7 @@ class Entry:
     bronze_version: int | None
     reason: str | None
     recorded_at: dt.datetime
+    seconds: float | None = None  # entries of older lakes, and commits read back, may lack it
 
     @property
     def stat_key(self) -> tuple[int, int, int]:

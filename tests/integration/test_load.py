@@ -308,6 +308,20 @@ def test_a_lost_derived_table_heals_by_itself(project):
     assert [row[1] for row in project.rows("items")] == ["a"]
 
 
+def test_a_lake_from_before_seconds_were_kept_goes_on(project):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.load()
+    ledger = str(project.settings.lake.ops("manifest_processed_files"))
+    old = pl.read_delta(ledger).drop("seconds")
+    old.write_delta(ledger, mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
+    project.land("sales/2.csv", sales((2, DAY, 2)))
+    assert project.load().skipped == 1
+    assert project.sql("select source_file, seconds > 0 from manifest_processed_files order by 1") == [
+        ("data_raw/sales/1.csv", None),
+        ("data_raw/sales/2.csv", True),
+    ]
+
+
 def test_a_lake_may_lie_in_a_folder_with_blanks_and_other_letters(tmp_path):
     project = make_project(tmp_path / "Größe & more")
     project.land("sales/1.csv", sales((1, DAY, 1)))

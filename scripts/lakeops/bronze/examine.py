@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Examined:
     parts : accepted rows already written as data files, which no commit knows yet.
     quarantined : rows of the quarantine record.
     refusal : why the whole file is refused; empty if it is not.
+    seconds : what it took to read and judge it; None for a file that nobody read.
     """
 
     step: Step
@@ -42,6 +44,7 @@ class Examined:
     min_business_date: dt.date | None = None
     max_business_date: dt.date | None = None
     refusal: str = ""
+    seconds: float | None = None
 
     @property
     def rows_quarantined(self) -> int:
@@ -70,6 +73,7 @@ def examine_file(
     table : folder of the Delta table, for parts of large files.
     batch_id, ingested_at : written on every row.
     """
+    started = time.perf_counter()
     examined = Examined(step)
     contract = step.landing.contract
     assert contract is not None
@@ -106,6 +110,7 @@ def examine_file(
         _check_unmoved(step)
     except RefusedFile as verdict:
         examined.refuse(f"{verdict}; {verdict.next_step}", table)
+    examined.seconds = round(time.perf_counter() - started, 4)
     return examined
 
 

@@ -134,7 +134,7 @@ def write_off(
 ) -> None:
     """Write down that the rows of some files are no longer in bronze, and cannot be loaded again."""
     entries = [
-        replace(entry, status="superseded", run_id=run_id, batch_id=batch_id, recorded_at=now,
+        replace(entry, status="superseded", run_id=run_id, batch_id=batch_id, recorded_at=now, seconds=None,
                 reason="its rows were lost with the table, and the raw file is gone")
         for entry in lost
     ]  # fmt: skip
@@ -314,6 +314,7 @@ def _commit_table(
             run_id=batch.run_id,
             reason=f"restated by batch {batch.batch_id}",
             recorded_at=batch.now,
+            seconds=None,
         )
         for name in leaving
         if (live := batch.ledger.get_live(name))
@@ -371,6 +372,7 @@ def _make_entry(batch: _Batch, examined: Examined) -> Entry:
         bronze_version=None,
         reason=examined.refusal or (None if status == "loaded" and step.action == "load" else step.reason),
         recorded_at=batch.now,
+        seconds=examined.seconds,
     )
 
 

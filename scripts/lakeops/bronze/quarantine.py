@@ -148,6 +148,7 @@ def _commit_replay(
         rows_quarantined=0,
         reason="replayed from quarantine",
         recorded_at=now,
+        seconds=None,
     )
     proof = {"batch_id": batch_id, "run_id": run_id, "entries": [asdict(entry)]}
     version = commit(truth, [write_part(get_folder(truth), rows)], [], batch_id, proof)
