@@ -3,6 +3,11 @@
     nullif(trim({{ column }}), '')
 {%- endmacro %}
 
+{#- An amount shared out, in cents: DuckDB divides decimals as doubles. Nothing to share it among is NULL. -#}
+{% macro aud_per(amount, count) -%}
+    cast(round({{ amount }} / nullif({{ count }}, 0), 2) as decimal(18, 2))
+{%- endmacro %}
+
 {#- UTC day of a moment, whatever the session's time zone. -#}
 {% macro utc_day(moment) -%}
     cast({{ moment }} at time zone 'UTC' as date)

@@ -1,0 +1,25 @@
+-- "Today" is the newest day of an order, not the clock: the same data gives the same answer.
+with today as (
+    select max(last_order_date) as date from {{ ref('dim_customer') }}
+)
+
+select
+    customers.customer_id,
+    customers.first_name,
+    customers.last_name,
+    customers.country_code as country,
+    customers.state_region as state,
+    customers.is_vip,
+    customers.segment,
+    date_sub('year', customers.birth_date, today.date) as age,
+    customers.join_dt as customer_since,
+    date_diff('day', customers.join_dt, today.date) as days_as_customer,
+    customers.first_order_date,
+    customers.last_order_date,
+    date_diff('day', customers.last_order_date, today.date) as days_since_last_order,
+    customers.orders,
+    customers.lifetime_value_aud,
+    {{ aud_per('customers.lifetime_value_aud', 'customers.orders') }} as aud_per_order
+from {{ ref('dim_customer') }} as customers
+cross join today
+where customers.customer_key <> {{ unknown_key() }}
