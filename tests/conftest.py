@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lakeops import pipeline
 from lakeops.bronze import LoadOutcome
@@ -59,6 +60,13 @@ LOADER_COLUMNS = ["_batch_id", "_ingested_at", "_source_file", "_source_row"]
 
 
 DAY = dt.date(2024, 4, 1)
+# Whole loads of drawn files. Always the same in a plain run; LAKEOPS_EXAMPLES asks for more, and for new ones each time.
+WHOLE_LOADS = settings(
+    deadline=None,
+    derandomize="LAKEOPS_EXAMPLES" not in os.environ,
+    max_examples=int(os.environ.get("LAKEOPS_EXAMPLES", "60")),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 
 
 def sales(*rows: tuple) -> str:
@@ -108,6 +116,23 @@ class Project:
 
     def load(self) -> LoadOutcome:
         return pipeline.run_load(self.settings)
+
+    def keep(self) -> None:
+        """Remember lake and warehouse as they are now, for `reset`."""
+        for name in ("lake", "duckdb"):
+            if (self.root / name).exists():
+                shutil.copytree(self.root / name, self._kept / name)
+
+    def reset(self) -> None:
+        """Put lake and warehouse back to what they were when `keep` was called, at the same place."""
+        for name in ("lake", "duckdb"):
+            shutil.rmtree(self.root / name, ignore_errors=True)
+            if (self._kept / name).exists():
+                shutil.copytree(self._kept / name, self.root / name)
+
+    @property
+    def _kept(self) -> Path:
+        return self.root.parent / "kept"
 
     def rows(self, table: str) -> list[tuple]:
         """Return the business columns of a bronze table, sorted."""

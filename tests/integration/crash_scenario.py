@@ -7,7 +7,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -120,29 +119,16 @@ class Scenario:
     work: tuple[str | None, ...] = LOAD
     expected: dict[str, Counter[str]] = field(default_factory=dict)
 
-    def reset(self) -> None:
-        """Put the lake and the warehouse back to what they were before the load."""
-        for name in ("lake", "duckdb"):
-            shutil.rmtree(self.project.root / name, ignore_errors=True)
-            if (self._kept / name).exists():
-                shutil.copytree(self._kept / name, self.project.root / name)
-
-    @property
-    def _kept(self) -> Path:
-        return self.project.root.parent / "kept"
-
     def keep(self) -> None:
         """Remember lake and warehouse as they are now, then learn from a load that lives how a load should end."""
-        for name in ("lake", "duckdb"):
-            if (self.project.root / name).exists():
-                shutil.copytree(self.project.root / name, self._kept / name)
+        self.project.keep()
         self.do_work()
         assert self.load() == []
         self.expected = describe_state(self.project)
 
     def kill(self, warden: Warden, **orders: float | bool) -> Killed:
         """Put the lake back, start the work in a process of its own, and kill it as ordered; see `Warden.run`."""
-        self.reset()
+        self.project.reset()
         return self.kill_again(warden, **orders)
 
     def kill_again(self, warden: Warden, **orders: float | bool) -> Killed:

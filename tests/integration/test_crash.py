@@ -134,7 +134,7 @@ def test_a_replay_of_the_quarantine_can_be_killed_as_well(tmp_path, warden):
 @pytest.mark.parametrize("patience", [0.0, 1.0], ids=["patient", "impatient"])
 def test_of_eight_loaders_at_once_one_loads(scenario, patience):
     """The patient wait until there is nothing left to do; the others leave, and name the one who is at work."""
-    scenario.reset()
+    scenario.project.reset()
     root = scenario.project.root
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAKEOPS_")}
     environment |= {"LAKEOPS_ROOT": str(root), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

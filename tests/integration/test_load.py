@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 from decimal import Decimal
@@ -118,6 +119,67 @@ def test_two_copies_in_one_run_are_loaded_once(project):
     project.land("sales/b.csv", sales((1, DAY, 1)))
     assert len(project.load().duplicates) == 1
     assert len(project.rows("sales")) == 1
+
+
+BAD = "sale_id,amount\n1,1\n"
+
+
+def test_a_refused_file_keeps_its_rows_and_whoever_carries_them_too_is_a_duplicate(project):
+    old, older = sales((1, DAY, 1)), sales((2, DAY, 2))
+    project.land("sales/now.csv", old)
+    project.land("sales/last.csv", older)
+    project.load()
+    # Files are moved on by one name, as logs are, but the newest one is no good.
+    project.land("sales/now.csv", BAD)
+    project.land("sales/last.csv", old)
+    project.land("sales/first.csv", older)
+    outcome = project.load()
+    assert [name for name, _ in outcome.refused] == ["data_raw/sales/now.csv"]
+    assert outcome.duplicates == [("data_raw/sales/last.csv", "same bytes as data_raw/sales/now.csv")]
+    assert [row[0] for row in project.rows("sales")] == [1, 2]
+    before = project.versions()
+    assert project.load().batches == []
+    assert project.versions() == before
+    project.land("sales/now.csv", sales((3, DAY, 3)))
+    project.load()
+    assert [row[0] for row in project.rows("sales")] == [1, 2, 3]
+
+
+def test_two_files_that_exchange_their_bytes_do_so_in_one_commit(project, monkeypatch):
+    monkeypatch.setattr(bronze_load, "FILES_PER_BATCH", 1)
+    project.land("sales/a.csv", sales((1, DAY, 1)))
+    project.land("sales/b.csv", sales((2, DAY, 2)))
+    project.load()
+    project.land("sales/a.csv", sales((2, DAY, 2)))
+    project.land("sales/b.csv", sales((1, DAY, 1)))
+    assert project.load().batches == [3]
+    assert project.sql("select _source_file[-5:], sale_id from bronze.sales order by 1") == [("a.csv", 2), ("b.csv", 1)]
+
+
+def test_a_copy_of_a_refused_file_is_no_duplicate_of_it(project):
+    project.land("sales/a.csv", BAD)
+    project.land("sales/b.csv", BAD)
+    outcome = project.load()
+    assert ([name[-5:] for name, _ in outcome.refused], outcome.duplicates) == (["a.csv", "b.csv"], [])
+    # What refuses one need not refuse the other: here, the day in its folder.
+    project.change_contract("business_date: sale_dt", "folders: [d]\n              derive: {sale_dt: d}")
+    project.change_contract("key: [sale_id]", "key: [sale_id]\n              on_bad_value: refuse")
+    for day in ("2024-02-30", "2024-03-01"):
+        project.land(f"sales/d={day}/1.csv", "sale_id,amount\n7,7\n")
+    outcome = project.load()
+    assert [name for name, _ in outcome.refused] == ["data_raw/sales/d=2024-02-30/1.csv"]
+    assert (7, dt.date(2024, 3, 1), Decimal(7)) in project.rows("sales")
+
+
+def test_a_file_beyond_the_limit_keeps_its_rows_for_now(project):
+    project.land("sales/b.csv", sales((1, DAY, 1)))
+    project.load()
+    project.land("sales/a.csv", sales((1, DAY, 1)))
+    project.land("sales/b.csv", sales((2, DAY, 2)))
+    project.land("sales/c.csv", sales((2, DAY, 2)))
+    for loaded in ([2], [1, 2]):
+        pipeline.run_load(project.settings, pipeline.Selection(limit_files=1))
+        assert [row[0] for row in project.rows("sales")] == loaded
 
 
 def test_a_refused_file_loads_nothing_and_keeps_no_other_file_back(project):

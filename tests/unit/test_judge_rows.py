@@ -146,6 +146,14 @@ def test_bad_values_by_contract(tmp_path: Path, on_bad_value: str, accepted: int
     assert (judged.accepted.height, judged.refusals.height) == (accepted, refused)
 
 
+def test_a_value_that_does_not_fit_is_not_a_missing_one(tmp_path: Path) -> None:
+    rule = RULE.format(kind="bigint", rule="not_null: {config: {meta: {on_fail: quarantine}}}")
+    contract = make_contract(tmp_path, ", on_bad_value: refuse", rule)
+    judged = judge(contract, id=["x", "2", "3"], v=["1", "y", None])
+    assert [row[:3] for row in judged.refusals.rows()] == [(2, "bad_value", "id"), (3, "bad_value", "v")]
+    assert [fault[:3] for fault in get_faults(judged)] == [(4, "expectation_failed", "v")]
+
+
 def test_rescue_keeps_what_does_not_fit_word_for_word(tmp_path: Path) -> None:
     contract = make_contract(
         tmp_path, ", on_bad_value: rescue, on_new_column: rescue", RULE.format(kind="date", rule="")
@@ -153,7 +161,7 @@ def test_rescue_keeps_what_does_not_fit_word_for_word(tmp_path: Path) -> None:
     judged = judge(contract, id=["1", "2", "x"], v=["2024-02-30", "", None], more=["é", None, "m"])
     assert judged.accepted.select("id", "v", "_rescued").rows() == [
         (1, None, '{"more": "é", "v": "2024-02-30"}'), (2, None, None)]  # fmt: skip
-    assert get_faults(judged) == [(4, "missing_key", "id", "the key is empty")]
+    assert get_faults(judged) == [(4, "bad_value", "id", "expected bigint, found 'x'")]
 
 
 def test_aliases_new_columns_and_ignored_ones(tmp_path: Path) -> None:

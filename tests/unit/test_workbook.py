@@ -60,7 +60,7 @@ def test_cells_of_every_type(path: Path) -> None:
 
     rows = read_rows(write(path, fill))
     assert [value for _, value in rows.values()] == [
-        "7", "2.5", "0.1", "0", "1E+300", "007", "x", "true", str(2**53), "9.007199254740994E+15",
+        "7", "2.5", "0.1", "0", "1E+300", "007", " x ", "true", str(2**53), "9.007199254740994E+15",
         "1.234567890123457E+17", "-12", "2024-01-31", "2024-01-31T01:02:03", "2", "x"]  # fmt: skip
     # A day in a column of moments is a moment, which a text of ten characters would not be.
     assert read_rows(path, value="timestamp")[14] == (None, "2024-01-31T00:00:00")

@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction
 from lakeops.bronze.current import append_touched_keys, refresh_current
 from lakeops.bronze.examine import ROWS_IN_MEMORY, Examined, examine_file
 from lakeops.bronze.parts import take_out_files
-from lakeops.bronze.plan import Plan, Step
+from lakeops.bronze.plan import Plan, Step, plan_without
 from lakeops.bronze.schema import record_schema_changes
 from lakeops.bronze.tables import get_current, get_quarantine_columns, get_truth, get_truth_columns
 from lakeops.contract import Column, Contract, Contracts
@@ -157,10 +157,10 @@ class _Batch:
 def _cut_into_batches(plan: Plan) -> Iterator[list[Step]]:
     batch: list[Step] = []
     size = 0
-    for step in plan.steps:
-        if step.action not in ("load", "restate") and not step.supersedes:
-            continue
-        if batch and (len(batch) >= FILES_PER_BATCH or size + step.landing.size_bytes > BYTES_PER_BATCH):
+    offered = [s for s in plan.steps if s.action in ("load", "restate") or s.supersedes or s.tied]
+    for step in sorted(offered, key=lambda step: not step.tied):
+        is_full = len(batch) >= FILES_PER_BATCH or size + step.landing.size_bytes > BYTES_PER_BATCH
+        if batch and is_full and not step.tied:
             yield batch
             batch, size = [], 0
         batch.append(step)
@@ -180,16 +180,18 @@ def _group_by_table(steps: list[Step]) -> list[tuple[Contract, list[Step]]]:
 
 @dataclass
 class _Gathered:
-    """What the files of one table brought, before the commit."""
+    """What the files of one table brought, before the commit; `noted` are files that no commit speaks of."""
 
     kept: list[Entry] = field(default_factory=list)
     refused: list[Entry] = field(default_factory=list)
+    noted: list[Entry] = field(default_factory=list)
     adds: list[AddAction] = field(default_factory=list)
     rows: list[pl.DataFrame] = field(default_factory=list)
     keys: list[pl.DataFrame] = field(default_factory=list)
     deleted: list[pl.DataFrame] = field(default_factory=list)
     quarantined: list[pl.DataFrame] = field(default_factory=list)
     new_columns: dict[str, Column] = field(default_factory=dict)
+    warnings: dict[str, int] = field(default_factory=dict)
 
     def note_keys(self, contract: Contract, examined: Examined, folder: Path) -> None:
         """Remember which keys a file brought, and which it deletes."""
@@ -206,6 +208,11 @@ class _Gathered:
             self.adds.append(write_part(folder, pl.concat(self.rows, how="diagonal")))
             self.rows = []
 
+    def discard(self, folder: Path) -> None:
+        """Throw away the data files, which no commit knows."""
+        for part in self.adds:
+            (folder / part.path).unlink(missing_ok=True)
+
 
 def _load_table(
     batch: _Batch, contract: Contract, steps: list[Step], outcome: LoadOutcome
@@ -213,28 +220,44 @@ def _load_table(
     """Load the files of one table; returns the ledger's entries and the version, None if nothing was committed."""
     table = open_table(get_truth(batch.lake, contract))
     tally = outcome.tables.setdefault(contract.name, TableOutcome(contract))
-    gathered = _gather(batch, contract, steps, table, tally)
+    gathered, steps = _gather_what_holds(batch, contract, steps, table)
     outcome.refused += [(entry.source_file, entry.reason or "") for entry in gathered.refused]
-    for step in steps:
-        if step.action == "duplicate":
-            gathered.kept.append(_make_entry(batch, Examined(step)))
-            outcome.duplicates.append((step.landing.source_file, step.reason))
-    refused = [entry for entry in gathered.refused if not _is_known(batch.ledger, entry)]
+    outcome.duplicates += [(s.landing.source_file, s.reason) for s in steps if s.action == "duplicate"]
+    noted = [entry for entry in gathered.refused + gathered.noted if not _is_known(batch.ledger, entry)]
     if not gathered.kept:
-        return refused, None
+        return noted, None
     loaded = {entry.source_file for entry in gathered.kept}
     leaving = [step.landing.source_file for step in steps if step.supersedes and step.landing.source_file in loaded]
     entries, tally.version = _commit_table(batch, contract, table, gathered, leaving)
     tally.new_columns += gathered.new_columns
+    for label, count in gathered.warnings.items():
+        tally.warnings[label] = tally.warnings.get(label, 0) + count
     for entry in gathered.kept:
         tally.files_loaded += entry.status == "loaded"
         tally.rows_read += entry.rows_read
         tally.rows_accepted += entry.rows_accepted
         tally.rows_quarantined += entry.rows_quarantined
-    return refused + entries, tally.version
+    return noted + entries, tally.version
 
 
-def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTable, tally: TableOutcome) -> _Gathered:
+def _gather_what_holds(
+    batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTable
+) -> tuple[_Gathered, list[Step]]:
+    """Examine the files; returns what they brought, and the plan as it stands once all refusals are known."""
+    refused: list[Entry] = []
+    while True:
+        gathered = _gather(batch, contract, steps, table)
+        refused += gathered.refused
+        names = {entry.source_file for entry in gathered.refused}
+        if not any(step.tied and step.landing.source_file in names for step in steps):
+            gathered.refused = refused
+            return gathered, steps
+        # Others were planned on what these were to bring or to give up.
+        gathered.discard(get_folder(table))
+        steps = plan_without(steps, names, batch.ledger)
+
+
+def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTable) -> _Gathered:
     """Examine the files, and write what is accepted as data files that no commit knows yet."""
     folder = get_folder(table)
     known = {column.name for column in get_truth_columns(contract)}
@@ -244,8 +267,11 @@ def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTa
         if name not in known
     )
     gathered = _Gathered()
+    copies = [step for step in steps if step.action == "duplicate"]
+    gathered.kept = [_make_entry(batch, Examined(step)) for step in copies if step.supersedes]
+    gathered.noted = [_make_entry(batch, Examined(step)) for step in copies if not step.supersedes]
+    offered = [step for step in steps if step.action != "duplicate"]
     with ThreadPoolExecutor(THREADS) as pool:
-        offered = [step for step in steps if step.action != "duplicate"]
         for examined in _examine_in_order(pool, offered, extra, folder, batch):
             batch.on_file(examined.step)
             for column in examined.new_columns:
@@ -266,7 +292,7 @@ def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTa
             if contract.load.keeps_changes:
                 gathered.note_keys(contract, examined, folder)
             for label, count in examined.warnings.items():
-                tally.warnings[label] = tally.warnings.get(label, 0) + count
+                gathered.warnings[label] = gathered.warnings.get(label, 0) + count
             gathered.flush(folder, above=ROWS_IN_MEMORY // 2)
     gathered.flush(folder)
     return gathered
@@ -388,7 +414,7 @@ def _note_the_rest(batch: _Batch, plan: Plan, outcome: LoadOutcome) -> None:
     """Write down the files that nothing was committed for: refused unread, unclaimed, duplicate, only touched."""
     entries = []
     for step in plan.get_steps("refuse", "unclaimed", "duplicate", "seen"):
-        if step.supersedes:
+        if step.supersedes or step.tied:
             continue
         if step.action == "refuse":
             outcome.refused.append((step.landing.source_file, step.reason))

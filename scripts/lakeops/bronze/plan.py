@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 from lakeops.ledger import Ledger
 from lakeops.raw import Landing
@@ -12,6 +13,7 @@ from lakeops.raw import Landing
 # duplicate: other name, bytes that are live. refuse: must not even be opened. unclaimed: no contract. skip: unchanged.
 ACTIONS = ("load", "restate", "seen", "duplicate", "refuse", "unclaimed", "skip")
 KNOWN_GOOD = ("loaded", "seen")
+ASKED_FOR = "asked for again"
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Step:
     file_sha256 : hash of its bytes; None if it was not needed.
     reason : for a person.
     supersedes : rows of this file are in bronze and leave it.
+    tied : the plan relies on another of its files, which brings or gives up the same bytes: both go into one commit.
     """
 
     landing: Landing
@@ -32,6 +35,7 @@ class Step:
     file_sha256: str | None = None
     reason: str = ""
     supersedes: bool = False
+    tied: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def plan_load(
     ledger : what is known of every file.
     fingerprints : hash by source_file, for at least `list_candidates(landings, ledger)`.
     reload : source_files to load again although their bytes are in bronze.
-    limit : load at most so many files, the first by name; the others wait for another run.
+    limit : load at most so many files, restated ones first and then by name; the others wait for another run, as if
+        nothing had come of them.
     """
     known = {landing.source_file: _get_hash(landing, ledger, fingerprints) for landing in landings}
     restated = {
@@ -92,11 +97,12 @@ def plan_load(
         and (live.file_sha256 != known[landing.source_file] or landing.source_file in reload)
     }
     # Bytes that are in bronze now and stay there; loads of this plan join them as it goes along.
-    live_bytes = {
+    staying = {
         (entry.table_name, entry.file_sha256): entry.source_file
         for entry in ledger.iter_live()
         if entry.source_file not in restated
     }
+    live_bytes = dict(staying)
     steps = []
     for landing in landings:
         if landing.refusal:
@@ -120,15 +126,67 @@ def plan_load(
         else:
             action = "restate" if name in restated else "load"
             reason = "same name, other bytes" if action == "restate" else "new"
-            reason = "asked for again" if name in reload else reason
+            reason = ASKED_FOR if name in reload else reason
             if unchanged and last and last.status == "refused":
                 reason = f"refused before ({last.reason}), tried again"
             steps.append(Step(landing, action, sha, reason, supersedes=name in restated))
             live_bytes[place] = name
-    if limit is not None:
-        waiting = [step for step in steps if step.action in ("load", "restate")][limit:]
-        steps = [step for step in steps if step not in waiting]
-    return Plan(tuple(steps))
+    offered = [step for step in steps if step.action in ("load", "restate")]
+    if limit is not None and len(offered) > limit:
+        # Restated ones first: a file that waits for another to give up its bytes must not hold that one up.
+        waiting = sorted(offered, key=lambda step: not step.supersedes)[limit:]
+        places = {_get_place(step) for step in waiting}
+        waiting += [step for step in steps if step.action == "duplicate" and _get_place(step) in places]
+        names = {step.landing.source_file for step in waiting}
+        others = [landing for landing in landings if landing.source_file not in names]
+        return plan_load(others, ledger, fingerprints, reload=reload, limit=limit)
+    return Plan(tuple(_tie(steps, ledger, staying)))
+
+
+def plan_without(steps: list[Step], refused: Collection[str], ledger: Ledger) -> list[Step]:
+    """Decide again what to do with the files of one commit, now that some of them turned out to be refused.
+
+    What a refused file was to bring does not come, and what it was to give up stays.
+
+    Parameters
+    ----------
+    steps : the files of the commit as planned.
+    refused : source_files among them.
+    ledger : what is known of every file, without this commit.
+    """
+    others = [step for step in steps if step.landing.source_file not in refused]
+    plan = plan_load(
+        [step.landing for step in others],
+        ledger,
+        {step.landing.source_file: step.file_sha256 for step in others if step.file_sha256},
+        reload={step.landing.source_file for step in others if step.reason == ASKED_FOR},
+    )
+    return plan.get_steps("load", "restate", "duplicate")
+
+
+def _get_place(step: Step) -> tuple[str, str | None]:
+    assert step.landing.contract is not None
+    return (step.landing.contract.table, step.file_sha256)
+
+
+def _tie(steps: list[Step], ledger: Ledger, staying: Collection[tuple[str | None, str | None]]) -> Iterable[Step]:
+    """Mark the steps that are right only if another step of the plan comes to what it was planned for."""
+    moving = [
+        step
+        for step in steps
+        if step.action in ("load", "restate", "duplicate") and step.landing.contract.load.mode == "append"
+    ]
+    coming = Counter(_get_place(step) for step in moving if _get_place(step) not in staying)
+    leaving = {}
+    for step in moving:
+        if step.supersedes and (live := ledger.get_live(step.landing.source_file)):
+            leaving[live.table_name, live.file_sha256] = step.landing.source_file
+    tied = {step.landing.source_file for step in moving if coming[_get_place(step)] > 1}
+    for step in moving:
+        name, loser = step.landing.source_file, leaving.get(_get_place(step))
+        if loser not in (None, name):
+            tied |= {name, loser}
+    return (replace(step, tied=step.landing.source_file in tied) for step in steps)
 
 
 def _get_hash(landing: Landing, ledger: Ledger, fingerprints: dict[str, str]) -> str | None:

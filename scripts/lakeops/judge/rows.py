@@ -80,7 +80,8 @@ def judge_rows(
     rescued = _collect_rescued(rows, contract, header, bad)
     on_bad_value = load.on_bad_value
     types = {column.name: str(column.type) for column in (*contract.columns, *header.new_columns)}
-    lost_here = dict(bad) if on_bad_value != "rescue" else {}
+    # A record without its key has no place to be rescued to.
+    lost_here = {name: mask for name, mask in bad.items() if on_bad_value != "rescue" or name in load.key}
     on_loss = "refuse" if on_bad_value == "refuse" else "quarantine"
     failures = [
         _Failure(mask, on_loss, "bad_value", name, f"expected {types[name]}") for name, mask in lost_here.items()
@@ -92,7 +93,8 @@ def judge_rows(
         failures.append(_Failure(lost, on_loss, "bad_value", name, f"expected {types[name]}", derived))
     is_deleted = _find_deleted(rows, frame, contract)
     absent = _collect_absent(rows, contract, header) if load.partial_updates else None
-    failures += _list_failures(frame, contract, is_deleted, absent)
+    lost_values = {failure.column: failure.rows for failure in failures}
+    failures += _list_failures(frame, contract, is_deleted, absent, lost_values)
 
     frame = frame.with_columns(
         *([rescued.alias("_rescued")] if load.rescues else []),
@@ -227,15 +229,24 @@ def _refuse_setting(contract: Contract, setting: str, text: str, found: str) -> 
 
 
 def _list_failures(
-    frame: pl.DataFrame, contract: Contract, is_deleted: pl.Series | None, absent: pl.Series | None
+    frame: pl.DataFrame,
+    contract: Contract,
+    is_deleted: pl.Series | None,
+    absent: pl.Series | None,
+    lost: dict[str, pl.Series],
 ) -> list[_Failure]:
-    """Return the expectations that some row fails; one without a failing row costs nothing further."""
+    """Return the expectations that some row fails; one without a failing row costs nothing further.
+
+    `lost` are the rows, by column, that fail already because a value did not fit: such a value is not a missing one.
+    """
     failures = []
     for rule in contract.expectations:
         failing = _find_failing(frame, rule, contract)
         if failing is None:
             continue
         failing = failing.fill_null(False)
+        if rule.column in lost:
+            failing &= ~lost[rule.column]
         is_key = rule.test == "not_null" and rule.column in contract.load.key
         if is_deleted is not None and not is_key:
             failing &= ~is_deleted  # a record that deletes need bring no more than its key

@@ -77,7 +77,7 @@ def read_workbook(path: Path, kinds: Mapping[str, str]) -> Iterator[Chunk]:
         texts = [_write_text(cell, kind) for cell, kind in zip(row, wanted, strict=False)]
         for place in errors.get(number, ()):  # the reader hands a formula's error on as an empty cell
             texts[place] = "#ERROR"
-        if not any(texts):
+        if not any(text and text.strip() for text in texts):
             continue
         outside = any(texts[len(names) :])
         if outside or number in errors:
@@ -162,7 +162,7 @@ def _refuse_bomb(detail: str) -> RefusedFile:
 
 def _write_text(cell: Any, kind: str) -> str | None:
     if isinstance(cell, str):
-        return cell.strip() or None
+        return cell or None
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, float):
