@@ -60,7 +60,7 @@ LOADER_COLUMNS = ["_batch_id", "_ingested_at", "_source_file", "_source_row"]
 
 
 DAY = dt.date(2024, 4, 1)
-# Whole loads of drawn files. Always the same in a plain run; LAKEOPS_EXAMPLES asks for more, and for new ones each time.
+# Whole loads of drawn files: always the same ones; LAKEOPS_EXAMPLES asks for more, and for new ones each time.
 WHOLE_LOADS = settings(
     deadline=None,
     derandomize="LAKEOPS_EXAMPLES" not in os.environ,

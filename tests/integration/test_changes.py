@@ -108,7 +108,10 @@ def test_a_deletion_is_a_tombstone_that_later_layers_are_told_of(project):
     ]
     project.land("people/3.jsonl", AGAIN)
     project.load()
-    # What it was before it was deleted is not part of what it is now.
+    # What it was before it was deleted is not part of what it is now, nor is what the deletion said.
+    assert people(project) == [(1, "Ada", None)]
+    project.land("people/2.jsonl", lines({"person_id": 1, "seq": 4, "op": "D", "city": "Oslo"}))
+    project.load()
     assert people(project) == [(1, "Ada", None)]
 
 

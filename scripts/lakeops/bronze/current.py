@@ -64,9 +64,10 @@ def _pick_winners(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
     if not contract.load.partial_updates:
         return ordered.unique(key, keep="last", maintain_order=True).collect()
     if contract.load.delete_when:
-        # What a key was before it was deleted is not part of what it is when it comes back.
-        epoch = pl.col("_is_deleted").cum_sum(reverse=True) - pl.col("_is_deleted").cast(pl.UInt32)
-        ordered = ordered.filter(epoch.over(key) == 0)
+        # What a key was before it was deleted, or what its deletion said, is not part of what it is when it comes back.
+        deletions = pl.col("_is_deleted").cum_sum(reverse=True).over(key)
+        is_last = pl.int_range(pl.len(), 0, -1).over(key) == 1
+        ordered = ordered.filter((deletions == 0) | is_last)
     filled = [
         # A column a record did not mention keeps the value it had; null, where mentioned, is a value.
         pl.col(column.name)
