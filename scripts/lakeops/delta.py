@@ -240,6 +240,13 @@ def get_parts(table: DeltaTable) -> pl.DataFrame:
     return parts
 
 
+def find_largest(table: DeltaTable, column: str) -> int:
+    """Return the largest value of a bigint column, from the statistics of the data files; 0 if there is none."""
+    parts = get_parts(table)
+    name = f"max.{column}"
+    return (parts[name].max() or 0) if name in parts.columns else 0
+
+
 def make_remove(path: str, size: int) -> RemoveAction:
     """Return the action by which a data file leaves its table."""
     return RemoveAction(

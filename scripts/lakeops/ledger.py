@@ -9,7 +9,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from lakeops.contract import Record
-from lakeops.delta import append, get_arrow_type, open_table, read_frame
+from lakeops.delta import append, find_largest, get_arrow_type, open_table, read_frame
 from lakeops.paths import Lake
 
 NAME = "manifest_processed_files"
@@ -37,6 +37,7 @@ class Entry:
     reason: str | None
     recorded_at: dt.datetime
     seconds: float | None = None  # entries of older lakes, and commits read back, may lack it
+    entry_id: int | None = None
 
     @property
     def stat_key(self) -> tuple[int, int, int]:
@@ -98,12 +99,14 @@ def load_ledger(lake: Lake) -> Ledger:
     if not DeltaTable.is_deltatable(str(lake.ops(NAME))):  # a folder alone is what a killed first load leaves
         return Ledger([])
     frame = read_frame(open_table(lake.ops(NAME)))
-    frame = frame.sort("recorded_at", maintain_order=True)
+    # Not by the time: a clock may be set back. Entries of a lake that had no numbers yet come first.
+    order = [name for name in ("entry_id", "recorded_at") if name in frame.columns]
+    frame = frame.sort(order, nulls_last=False, maintain_order=True)
     return Ledger([Entry(**row) for row in frame.iter_rows(named=True)])
 
 
 def append_entries(lake: Lake, record: Record, entries: list[Entry], batch_id: int) -> None:
-    """Write entries to the ledger in one commit.
+    """Write entries to the ledger in one commit, each with a number that only grows.
 
     Parameters
     ----------
@@ -114,7 +117,10 @@ def append_entries(lake: Lake, record: Record, entries: list[Entry], batch_id: i
     ------
     BronzeCommitError : the commit did not happen.
     """
-    append(lake.ops(NAME), make_frame(record, [asdict(entry) for entry in entries]), batch_id)
+    if entries:
+        last = find_largest(open_table(lake.ops(NAME)), "entry_id")
+        rows = [asdict(entry) | {"entry_id": last + number} for number, entry in enumerate(entries, 1)]
+        append(lake.ops(NAME), make_frame(record, rows), batch_id)
 
 
 def make_frame(record: Record, rows: list[dict[str, object]]) -> pl.DataFrame:

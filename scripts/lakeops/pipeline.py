@@ -35,7 +35,7 @@ from lakeops.contract import Contracts, load_contracts
 from lakeops.errors import BronzeCommitError, DbtError, LockedError, RawFileRefusedError, StaleDataError, UsageError
 from lakeops.ledger import Entry, Ledger, load_ledger
 from lakeops.paths import Lake, make_file_identity
-from lakeops.raw import Landing, compute_fingerprint, list_landings
+from lakeops.raw import Landing, check_raw, compute_fingerprint, list_landings
 from lakeops.settings import Settings
 
 if TYPE_CHECKING:
@@ -181,9 +181,10 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
     ------
     LakeopsError : of the kind that says what went wrong. Refused files are not raised, but named in the outcome.
     """
-    contracts = load_contracts(settings.models)
-    landings = list_landings(settings.raw, contracts.tables, settings.root)
+    check_raw(settings.raw)
     with open_lake(settings, selection.rebuild) as (contracts, ledger):
+        # Not before the lock is held: whoever had it may have loaded, or the sender moved, what lay there.
+        landings = list_landings(settings.raw, contracts.tables, settings.root)
         plan = _plan(landings, contracts, ledger, selection)
         run_id = _make_run_id()
         lost = _find_lost(landings, contracts, ledger, selection)

@@ -13,7 +13,7 @@ import pytest
 from conftest import DAY, items, make_project, sales
 from lakeops import pipeline
 from lakeops.bronze import load as bronze_load
-from lakeops.errors import BronzeCommitError, RawFileRefusedError
+from lakeops.errors import BronzeCommitError, RawFileRefusedError, UsageError
 
 
 def test_every_record_is_accepted_or_in_quarantine_with_its_line(project):
@@ -103,7 +103,7 @@ def test_the_same_bytes_under_another_name_are_loaded_only_while_no_other_copy_l
 
 
 def test_a_file_restated_into_a_copy_of_another_leaves_once_and_stays_out(project):
-    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.land("sales/1.csv", sales((1, DAY, 1), ("x", DAY, 1)))
     project.land("sales/2.csv", sales((2, DAY, 2)))
     project.load()
     project.land("sales/1.csv", sales((2, DAY, 2)))
@@ -112,6 +112,7 @@ def test_a_file_restated_into_a_copy_of_another_leaves_once_and_stays_out(projec
     assert project.load().batches == []
     assert project.versions() == before
     assert project.rows("sales") == [(2, DAY, Decimal(2))]
+    assert project.sql("select status from quarantine") == [("superseded",)]
 
 
 def test_two_copies_in_one_run_are_loaded_once(project):
@@ -180,6 +181,56 @@ def test_a_file_beyond_the_limit_keeps_its_rows_for_now(project):
     for loaded in ([2], [1, 2]):
         pipeline.run_load(project.settings, pipeline.Selection(limit_files=1))
         assert [row[0] for row in project.rows("sales")] == loaded
+
+
+def test_the_ledger_is_in_the_order_of_its_entries_also_if_the_clock_was_set_back(project, monkeypatch):
+    clock = [dt.datetime(2024, 5, 9 - day, tzinfo=dt.UTC) for day in range(4)]
+    for day, moment in enumerate(clock):
+        monkeypatch.setattr(pipeline, "_now", lambda moment=moment: moment)
+        project.land("sales/1.csv", sales((day, DAY, 1), ("x", DAY, day)))
+        project.load()
+    assert project.rows("sales") == [(3, DAY, Decimal(1))]
+    assert project.load().batches == []
+    statuses = project.sql("select detail[-3:], status from quarantine order by batch_id")
+    assert [status for _, status in statuses] == ["superseded"] * 3 + ["open"]
+    numbers = project.sql("select entry_id from manifest_processed_files order by batch_id, status desc")
+    assert numbers == [(number,) for number in range(1, 8)]
+
+
+def test_the_landing_zone_is_looked_at_under_the_lock(project, monkeypatch):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    heal = pipeline.heal_lake
+
+    def heal_late(*words):
+        project.land("sales/2.csv", sales((2, DAY, 2)))
+        return heal(*words)
+
+    monkeypatch.setattr(pipeline, "heal_lake", heal_late)
+    project.load()
+    assert len(project.rows("sales")) == 2
+
+
+def test_without_a_raw_folder_no_lake_is_made(project):
+    (project.root / "data_raw").rmdir()
+    with pytest.raises(UsageError, match="no such raw folder"):
+        project.load()
+    assert not (project.root / "lake").exists()
+
+
+def test_rows_of_a_file_with_other_columns_are_counted(project):
+    project.land("sales/1.csv", BAD + "2,2\n3\n")
+    project.load()
+    assert project.sql("select status, rows_read, rows_quarantined from manifest_processed_files") == [
+        ("refused", 3, 0)
+    ]
+
+
+def test_a_file_in_another_encoding_that_its_contract_names(project):
+    project.change_contract("format: jsonl", "format: jsonl, encoding: latin-1")
+    project.land("clicks/1.jsonl", '{"click_id": 1, "page": "größe"}\n{"é'.encode("latin-1"))
+    project.load()
+    assert project.rows("clicks") == [(1, "größe")]
+    assert project.sql("select source_row, raw_record from quarantine") == [(2, '{"é')]
 
 
 def test_a_refused_file_loads_nothing_and_keeps_no_other_file_back(project):

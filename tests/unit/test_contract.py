@@ -107,6 +107,28 @@ MISTAKES = [
     ("severity: warn, meta", "meta", "accepted_range", "severity: error"),
     ("on_fail: warn", "on_fail: warm", "accepted_range", "warm"),
     ("{min_value: 0}", "{minimum: 0}", "accepted_range", "minimum"),
+    ("{min_value: 0}", "{min_value: low}", "accepted_range", "min_value: low"),
+    ("{min_value: 0}", "{min_value: 2024-01-01}", "accepted_range", "min_value: 2024-01-01"),
+    ("{min_value: 0}", "{max_value: .inf}", "accepted_range", "max_value: inf"),
+    ("{min_value: 0}", "{inclusive: false}", "accepted_range", "no bound"),
+    ("{min_value: 0}", "{min_value: 0, inclusive: 'no'}", "accepted_range", "'no'"),
+    (
+        "data_type: date\n",
+        "data_type: date\n            data_tests: [accepted_range: {arguments: {min_value: 2024-02-30}}]",
+        "accepted_range: {arguments: {min_value: 2024",
+        "2024-02-30: day is out of range",
+    ),
+    (
+        "data_type: date\n",
+        "data_type: date\n            data_tests: [accepted_range: {arguments: {min_value: 1/2/24}}]",
+        "accepted_range: {arguments: {min_value: 1/",
+        "min_value: 1/2/24",
+    ),
+    ("data_type: decimal(12,2)", "data_type: varchar", "accepted_range", "min_value: 0"),
+    ("mode: append", "encoding: latin1-x", "encoding", "latin1-x"),
+    ("mode: append", "encoding: hex", "encoding", "hex"),
+    ("mode: append", "encoding: unicode_escape", "encoding", "unicode_escape"),
+    ("format: csv", "format: xlsx\n              encoding: latin-1", "load:", "latin-1"),
     ("period: day", "period: dya", "error_after", "dya"),
     ("      - name: sales\n", "      - name: sales\n       oops\n", "oops", ""),
     ("name: shop\n", "name: shop\n  tables: [}\n", "tables: [}", ""),
@@ -132,6 +154,12 @@ def test_a_mistake_is_one_error_with_its_place_and_a_remedy(
     assert error.next_step
     assert get_exit_code(error) == 10
     assert "Traceback" not in str(error)
+
+
+def test_an_encoding_has_one_name(tmp_path: Path) -> None:
+    for name, known in (("UTF8", "utf-8"), ("latin-1", "iso8859-1"), ("windows-1252", "cp1252")):
+        (contract,) = load(tmp_path, GOOD.replace("mode: append", f"encoding: {name}")).tables
+        assert contract.load.encoding == known
 
 
 @pytest.mark.parametrize("key", list(Load.model_fields))

@@ -87,10 +87,10 @@ class Oracle:
         return (None if not value and not is_quoted else value), position, line, is_odd
 
 
-def read_all(path: Path, delimiter: str = ",") -> Oracle:
+def read_all(path: Path, delimiter: str = ",", encoding: str = "utf-8") -> Oracle:
     """Return what our reader makes of a file, in the oracle's terms."""
     found = Oracle()
-    for chunk in read_delimited(path, delimiter):
+    for chunk in read_delimited(path, delimiter, encoding):
         for row in chunk.rows.iter_rows(named=True):
             line = row.pop("_source_row")
             assert line not in found.rows, "one line twice"
@@ -103,10 +103,10 @@ def read_all(path: Path, delimiter: str = ",") -> Oracle:
     return found
 
 
-def check(path: Path, data: bytes, delimiter: str = ",") -> None:
+def check(path: Path, data: bytes, delimiter: str = ",", encoding: str = "utf-8") -> None:
     """Compare our reader with the oracle on one file, whose header is HEADER."""
     path.write_bytes(data)
-    text = data.decode("utf-8-sig")
+    text = data.decode(encoding).removeprefix("\ufeff")
     header, separator, body = "", "", ""
     for ending in ("\r\n", "\n", "\r"):
         header, separator, body = text.partition(ending)
@@ -117,9 +117,9 @@ def check(path: Path, data: bytes, delimiter: str = ",") -> None:
     if expected.refusal:
         reason, line = expected.refusal
         with pytest.raises(RefusedFile, match=f"^{reason}: line {line}:"):
-            read_all(path, delimiter)
+            read_all(path, delimiter, encoding)
         return
-    found = read_all(path, delimiter)
+    found = read_all(path, delimiter, encoding)
     assert found.rows == expected.rows
     assert found.broken == expected.broken
     assert found.raw == expected.raw
@@ -253,6 +253,50 @@ def test_bad_bytes_are_named_by_their_line_across_blocks(path: Path, monkeypatch
     for size in range(3, 40):
         monkeypatch.setattr(delimited, "BLOCK_BYTES", size)
         assert "line 42:" in refuse(path, data).detail
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "gb18030", "cp1252", "iso2022_jp"])
+def test_a_file_in_any_encoding_is_read_as_its_text_says(
+    path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lakeops.raw.stream._BLOCK", 7)
+
+    @FAST
+    @given(make_files(","))
+    def run(data: bytes) -> None:
+        text = data.decode("utf-8-sig").encode(encoding, errors="replace")
+        check(path, text, encoding=encoding)
+
+    run()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bad"),
+    [("cp1252", b"\x81"), ("utf-16-le", b"\x00\xdc"), ("shift_jis", b"\x81"), ("utf-16-le", b"\n"), ("ascii", b"\xe9")],
+    ids=["no letter", "half of a pair", "half of a letter", "half of a unit", "not seven bits"],
+)
+def test_a_byte_that_is_not_of_the_encoding_is_named_by_its_line(
+    path: Path, encoding: str, bad: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = ("a,b\r\n" + "1,x\r\n" * 40 + '2,"').encode(encoding)
+    path.write_bytes(begin + bad)
+    for size in range(1, 40):
+        monkeypatch.setattr("lakeops.raw.stream._BLOCK", size)
+        with pytest.raises(RefusedFile, match=f"^wrong_encoding: line 42: a byte that is not {encoding}"):
+            read_all(path, encoding=encoding)
+
+
+def test_packed_bytes_are_not_taken_for_text_of_another_encoding(path: Path) -> None:
+    path.write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    with pytest.raises(RefusedFile, match="packed bytes"):
+        read_all(path, encoding="iso8859-1")
+
+
+def test_a_file_of_many_blocks_in_another_encoding(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 1 << 12)
+    body = 'é,"two\nlines",x\r\n1,2\n"a"b,c,d\n' * 3000
+    for encoding in ("iso8859-1", "utf-16"):
+        check(path, (",".join(HEADER) + "\n" + body).encode(encoding), encoding=encoding)
 
 
 def test_a_header_may_hold_quotes_line_breaks_and_blanks(path: Path) -> None:

@@ -91,6 +91,16 @@ def test_numbers_inside_nested_objects_survive_exactly(path: Path) -> None:
     assert Decimal(json.loads(huge["m"], parse_float=Decimal)[0]) == Decimal("1e400")
 
 
+def test_lines_in_another_encoding(path: Path) -> None:
+    path.write_bytes('{"a": "é"}\n{bad ü\n'.encode("utf-16"))
+    (chunk,) = read_jsonl(path, encoding="utf-16")
+    assert chunk.rows.rows() == [("é", 1)]
+    assert chunk.broken["raw_record"].to_list() == ["{bad ü"]
+    path.write_bytes(b'{"a": 1}\n{"a": "\x81"}\n')
+    with pytest.raises(RefusedFile, match="line 2: a byte"):
+        list(read_jsonl(path, encoding="cp1252"))
+
+
 def test_names_of_the_loader_are_refused(path: Path) -> None:
     with pytest.raises(RefusedFile, match="_source_row"):
         read(path, '{"_source_row":5}')

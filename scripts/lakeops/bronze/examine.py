@@ -78,15 +78,16 @@ def examine_file(
     contract = step.landing.contract
     assert contract is not None
     gate = _Gate(contract)
-    buffered = 0
+    buffered, misfit = 0, ""
     try:
         for chunk in read_file(step.landing.path, contract):
+            examined.rows_read += chunk.rows.height + chunk.broken.height
             header = judge_header(_get_schema(chunk), contract, extra_columns)
-            if header.refusal:
-                raise RefusedFile("columns", header.refusal, "ask the sender, or change the contract")
+            misfit = misfit or header.refusal
+            if misfit:  # what follows is only counted
+                continue
             examined.new_columns = tuple(dict.fromkeys((*examined.new_columns, *header.new_columns)))
             judged = judge_rows(chunk.rows, contract, read_path_values(step.landing.source_file), header)
-            examined.rows_read += chunk.rows.height + chunk.broken.height
             examined.rows_accepted += judged.accepted.height
             for label, count in judged.warnings.items():
                 examined.warnings[label] = examined.warnings.get(label, 0) + count
@@ -106,6 +107,8 @@ def examine_file(
                 if buffered > ROWS_IN_MEMORY:
                     examined.parts.append(write_part(table, pl.concat(examined.rows, how="diagonal")))
                     examined.rows, buffered = [], 0
+        if misfit:
+            raise RefusedFile("columns", misfit, "ask the sender, or change the contract")
         gate.close(examined)
         _check_unmoved(step)
     except RefusedFile as verdict:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -29,6 +33,32 @@ class DataType:
         return f"decimal({self.precision},{self.scale})" if self.kind == "decimal" else self.kind
 
 
+def _read_number(text: str) -> Decimal:
+    number = Decimal(text)
+    if not number.is_finite():
+        raise ValueError(text)
+    return number
+
+
+def _read_moment(text: str) -> dt.datetime:
+    moment = dt.datetime.fromisoformat(text)
+    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def _refuse_bound(text: str) -> Decimal:
+    raise ValueError(text)
+
+
+# How a bound of each kind of column is read, and what is expected there.
+_BOUNDS: dict[str, tuple[Callable[[str], Decimal | dt.date], str]] = {
+    "bigint": (_read_number, "a number"),
+    "double": (_read_number, "a number"),
+    "decimal": (_read_number, "a number"),
+    "date": (dt.date.fromisoformat, "a day, as 2024-04-01"),
+    "timestamp": (_read_moment, "a moment, as 2024-04-01 12:00:00 (UTC)"),
+}
+
+
 @dataclass(frozen=True)
 class Expectation:
     """One dbt test the loader runs on every row before the commit.
@@ -45,6 +75,22 @@ class Expectation:
     column: str
     arguments: dict[str, Any] = field(hash=False)
     on_fail: str
+
+    def get_bound(self, argument: str, data_type: DataType) -> Decimal | dt.date | None:
+        """Return a bound of `accepted_range` as a value of the column's type; None if it is not set.
+
+        Raises
+        ------
+        ValueError : it is none of the column's type; the message says what is.
+        """
+        value = self.arguments.get(argument)
+        if value is None:
+            return None
+        read, expected = _BOUNDS.get(data_type.kind, (_refuse_bound, "a column of numbers, dates or timestamps"))
+        try:
+            return read(str(value))
+        except (ValueError, InvalidOperation) as error:
+            raise ValueError(expected) from error
 
     @property
     def label(self) -> str:
@@ -74,6 +120,21 @@ def _check_time_zone(name: str) -> str:
     return name
 
 
+# Codecs that Python has for itself, and no file is written in.
+_NO_ENCODING = ("idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-8-sig")
+
+
+def _check_encoding(name: str) -> str:
+    try:
+        found = codecs.lookup(name).name
+        "".encode(name)  # raises for a codec from bytes to bytes, such as hex
+    except (LookupError, UnicodeError):
+        found = ""
+    if not found or found in _NO_ENCODING:
+        raise ValueError(f"{name!r} is no text encoding; there are utf-8, utf-16, latin-1, cp1252 and Python's others")
+    return found
+
+
 class MaxQuarantined(BaseModel):
     """When a file has so many bad rows that it is refused: above `percent`, and at least `min_rows` of them."""
 
@@ -100,6 +161,7 @@ class Load(BaseModel):
     folders: list[str] = []
     derive: dict[str, str] = {}
     business_date: str | None = None
+    encoding: Annotated[str, AfterValidator(_check_encoding)] = "utf-8"
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     time_zone: Annotated[str, AfterValidator(_check_time_zone)] = "UTC"
     on_new_column: Literal["evolve", "rescue", "refuse", "ignore"] = "refuse"
@@ -128,6 +190,12 @@ class Load(BaseModel):
     def _check_delimiter(self) -> Load:
         if not self.delimiter.isascii() or self.delimiter in '"\r\n':
             raise ValueError("delimiter: one ASCII character, and no quote or line break")
+        return self
+
+    @model_validator(mode="after")
+    def _check_format(self) -> Load:
+        if self.encoding != "utf-8" and self.format not in ("csv", "jsonl"):
+            raise ValueError(f"encoding is for csv and jsonl; {self.format} says for itself how its text is written")
         return self
 
     @model_validator(mode="after")

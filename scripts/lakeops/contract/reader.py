@@ -75,9 +75,23 @@ def _check_spelling(mapping: dict[str, Any], known: list[str], what: str, place:
             raise _unknown(place.at(name), what, str(name), known)
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """PyYAML's, which says of a day that does not exist neither its line nor that it is an error of the YAML."""
+
+    def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> object:
+        try:
+            return super().construct_yaml_timestamp(node)
+        except ValueError as error:
+            found = f"{node.value}: {error}"
+            raise yaml.constructor.ConstructorError(problem=found, problem_mark=node.start_mark) from error
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_yaml_timestamp)
+
+
 def _parse_yaml(file: Path, text: str) -> dict[str, Any]:
     try:
-        parsed = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        parsed = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise ContractError(
@@ -138,7 +152,7 @@ def _read_contract(source: dict[str, Any], table: dict[str, Any], place: Place) 
         description=table.get("description", ""),
         columns=columns,
         load=load,
-        expectations=tuple(_read_expectations(table, load, place)),
+        expectations=tuple(_read_expectations(table, load, columns, place)),
         freshness=_read_freshness(source, table, place),
         file=place.file,
     )
@@ -217,7 +231,9 @@ def _parse_type(text: str, place: Place) -> DataType:
     )
 
 
-def _read_expectations(table: dict[str, Any], load: Load, place: Place) -> Iterator[Expectation]:
+def _read_expectations(
+    table: dict[str, Any], load: Load, columns: tuple[Column, ...], place: Place
+) -> Iterator[Expectation]:
     seen: set[tuple[str, str]] = set()
     for index, column in enumerate(table.get("columns") or []):
         for position, test in enumerate(column.get("data_tests") or column.get("tests") or []):
@@ -250,7 +266,10 @@ def _read_expectations(table: dict[str, Any], load: Load, place: Place) -> Itera
                     found=f"{', '.join(stray)} directly under {name}",
                     next_step="put them under arguments:, as dbt asks for as well",
                 )
-            yield Expectation(name, column["name"], _check_arguments(name, arguments, at), on_fail)
+            rule = Expectation(name, column["name"], _check_arguments(name, arguments, at), on_fail)
+            if name == "accepted_range":
+                _check_bounds(rule, columns[index].type, at)
+            yield rule
     for key in load.key:
         if ("not_null", key) not in seen:
             yield Expectation("not_null", key, {}, "quarantine")
@@ -280,6 +299,36 @@ def _check_arguments(test: str, arguments: dict[str, Any], place: Place) -> dict
     if test == "matches_regex":
         _check_regex(str(arguments["regex"]), place)
     return arguments
+
+
+def _check_bounds(rule: Expectation, data_type: DataType, place: Place) -> None:
+    for name in ("min_value", "max_value"):
+        try:
+            rule.get_bound(name, data_type)
+        except ValueError as error:
+            raise ContractError(
+                f"A bound of accepted_range cannot be used on {rule.column}, which is {data_type}.",
+                where=str(place),
+                expected=str(error),
+                found=f"{name}: {rule.arguments[name]}",
+                next_step="mend the bound, or take the test away, in the contract",
+            ) from error
+    if rule.arguments.keys().isdisjoint(("min_value", "max_value")):
+        raise ContractError(
+            "accepted_range lacks its bounds.",
+            where=str(place),
+            expected="min_value, max_value or both, under arguments:",
+            found="no bound",
+            next_step="write the argument in the contract",
+        )
+    if not isinstance(rule.arguments.get("inclusive", True), bool):
+        raise ContractError(
+            "accepted_range cannot read its argument inclusive.",
+            where=str(place),
+            expected="inclusive: true or false",
+            found=repr(rule.arguments["inclusive"]),
+            next_step="mend it in the contract",
+        )
 
 
 def _check_regex(regex: str, place: Place) -> None:

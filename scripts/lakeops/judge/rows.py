@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from dataclasses import dataclass
@@ -281,25 +282,21 @@ def _type_accepted(values: pl.Series, rule: Expectation, contract: Contract) -> 
 
 
 def _is_out_of_range(values: pl.Series, rule: Expectation, contract: Contract) -> pl.Series | None:
-    kind = contract.get_column(rule.column).type.kind
-    if kind == "varchar":  # numbers in text: what is none is not compared
-        values = values.cast(pl.Decimal(38, 12), strict=False)
+    data_type = contract.get_column(rule.column).type
     failing: pl.Series | None = None
-    for bound, is_lower in ((rule.arguments.get("min_value"), True), (rule.arguments.get("max_value"), False)):
-        # The whole column is cleared by its extreme.
+    for argument, is_lower in (("min_value", True), ("max_value", False)):
+        bound = rule.get_bound(argument, data_type)
+        is_strict = not rule.arguments.get("inclusive", True)
         extreme = values.min() if is_lower else values.max()
         if bound is None or extreme is None:
             continue
-        inclusive = rule.arguments.get("inclusive", True)
-        if kind in ("date", "timestamp"):
-            zone = "UTC" if kind == "timestamp" else None
-            limit, is_strict = pl.Series([str(bound)]).str.to_datetime(time_zone=zone).cast(values.dtype), not inclusive
-        else:
-            number, is_strict = _place_bound(bound, is_lower, inclusive, values.dtype)
-            distance = Decimal(str(extreme)).compare(number) * (1 if is_lower else -1)
-            if distance > 0 or (distance == 0 and not is_strict):
-                continue
-            limit = _fit_bound(number, values.dtype)
+        if isinstance(bound, Decimal):
+            bound, is_strict = _place_bound(bound, is_lower, is_strict, values.dtype)
+            extreme = Decimal(str(extreme))
+        # The whole column is cleared by its extreme.
+        if (extreme == bound and not is_strict) or (extreme > bound if is_lower else extreme < bound):
+            continue
+        limit = _fit_bound(bound, values.dtype)
         if limit is None:
             outside = values.is_not_null()  # the bound lies beyond all that the type can hold
         elif is_lower:
@@ -310,27 +307,28 @@ def _is_out_of_range(values: pl.Series, rule: Expectation, contract: Contract) -
     return failing
 
 
-def _place_bound(bound: object, is_lower: bool, inclusive: bool, dtype: pl.DataType) -> tuple[Decimal, bool]:
+def _place_bound(number: Decimal, is_lower: bool, is_strict: bool, dtype: pl.DataType) -> tuple[Decimal, bool]:
     """Return a bound on the grid of the column's type, and whether the values must keep away from it.
 
     Between two steps of a decimal there is no value, so `>= 0.123` on cents is `>= 0.13`, and no column need be cast.
     """
-    number = Decimal(str(bound))
     if dtype.is_float():
-        return number, not inclusive
+        return number, is_strict
     step = Decimal(1).scaleb(-dtype.scale if isinstance(dtype, pl.Decimal) else 0)
     placed = number.quantize(step, ROUND_CEILING if is_lower else ROUND_FLOOR, context=_WIDE)
-    return placed, not inclusive and placed == number
+    return placed, is_strict and placed == number
 
 
-def _fit_bound(number: Decimal, dtype: pl.DataType) -> pl.Series | None:
+def _fit_bound(bound: Decimal | dt.date, dtype: pl.DataType) -> pl.Series | None:
     """Return the bound in the column's type, or None if the type cannot hold it."""
+    if not isinstance(bound, Decimal):
+        return pl.Series([bound], dtype=dtype)
     if dtype.is_float():
-        return pl.Series([float(number)])
+        return pl.Series([float(bound)])
     if isinstance(dtype, pl.Decimal):
-        fits = len(number.as_tuple().digits) <= (dtype.precision or 38)
-        return pl.Series([number], dtype=dtype) if fits else None
-    return pl.Series([int(number)], dtype=dtype) if -(2**63) <= number < 2**63 else None
+        fits = len(bound.as_tuple().digits) <= (dtype.precision or 38)
+        return pl.Series([bound], dtype=dtype) if fits else None
+    return pl.Series([int(bound)], dtype=dtype) if -(2**63) <= bound < 2**63 else None
 
 
 def _explain_first_faults(

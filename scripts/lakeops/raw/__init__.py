@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lakeops.contract import Contract
 from lakeops.raw.chunk import Chunk, RefusedFile
-from lakeops.raw.landing import Landing, compute_fingerprint, list_landings
+from lakeops.raw.landing import Landing, check_raw, compute_fingerprint, list_landings
 
-__all__ = ["Chunk", "Landing", "RefusedFile", "compute_fingerprint", "list_landings", "read_file"]
+__all__ = ["Chunk", "Landing", "RefusedFile", "check_raw", "compute_fingerprint", "list_landings", "read_file"]
 
 
 def read_file(path: Path, contract: Contract) -> Iterator[Chunk]:
@@ -36,11 +36,11 @@ def read_file(path: Path, contract: Contract) -> Iterator[Chunk]:
         case "csv":
             from lakeops.raw.delimited import read_delimited
 
-            yield from read_delimited(path, contract.load.delimiter)
+            yield from read_delimited(path, contract.load.delimiter, contract.load.encoding)
         case "jsonl":
             from lakeops.raw.jsonl import read_jsonl
 
-            yield from read_jsonl(path, notes_absent=contract.load.partial_updates)
+            yield from read_jsonl(path, contract.load.partial_updates, contract.load.encoding)
         case "parquet":
             from lakeops.raw.parquet import read_parquet
 

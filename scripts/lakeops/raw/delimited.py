@@ -48,13 +48,14 @@ class _Survey:
     malformed: dict[int, str] = field(default_factory=dict)
 
 
-def read_delimited(path: Path, delimiter: str) -> Iterator[Chunk]:
+def read_delimited(path: Path, delimiter: str, encoding: str = "utf-8") -> Iterator[Chunk]:
     """Read a CSV file with a header line.
 
     Parameters
     ----------
-    path : the file, UTF-8 with or without a byte order mark; `.gz` and `.zst` are unpacked on the way.
+    path : the file, with or without a byte order mark; `.gz` and `.zst` are unpacked on the way.
     delimiter : one character.
+    encoding : how its text is written.
 
     Yields
     ------
@@ -62,19 +63,19 @@ def read_delimited(path: Path, delimiter: str) -> Iterator[Chunk]:
 
     Raises
     ------
-    RefusedFile : empty, cut short, not UTF-8, a header with repeated or empty names, an unclosed quote, a record over
-        1 MiB.
+    RefusedFile : empty, cut short, in another encoding, a header with repeated or empty names, an unclosed quote, a
+        record over 1 MiB.
     """
-    survey = _survey(path, delimiter)
+    survey = _survey(path, delimiter, encoding)
     if survey.data_offset >= survey.size:  # a header and nothing else: still a header to judge
         empty = pl.DataFrame(schema=dict.fromkeys(survey.header, pl.String) | {SOURCE_ROW: pl.Int64})
         yield Chunk(empty, make_broken([]), lambda _: {})
         return
-    yield from _split_records(path, delimiter, survey)
+    yield from _split_records(path, delimiter, encoding, survey)
 
 
-def _survey(path: Path, delimiter: str) -> _Survey:
-    stream = ByteStream(path)
+def _survey(path: Path, delimiter: str, encoding: str) -> _Survey:
+    stream = ByteStream(path, encoding)
     head = stream.read(BLOCK_BYTES)
     if not head:
         raise RefusedFile("empty", "the file has no bytes, not even a header", "ask the sender for the file again")
@@ -122,7 +123,7 @@ def _refuse_encoding(path: Path, offset: int) -> RefusedFile:
     return RefusedFile(
         "wrong_encoding",
         f"line {line}: a byte that is not UTF-8",
-        "ask the sender for UTF-8, or convert it: iconv -f LATIN1 -t UTF-8",
+        "name the file's encoding in the contract (load.encoding, as latin-1), or ask the sender for UTF-8",
     )
 
 
@@ -132,7 +133,7 @@ def _read_header(head: bytes, delimiter: str, is_whole: bool) -> _Survey | None:
         raise RefusedFile(
             "wrong_encoding",
             "line 1: the file looks like UTF-16",
-            "ask the sender for UTF-8, or convert it: iconv -f UTF-16 -t UTF-8",
+            "write encoding: utf-16 under load: in the contract, or ask the sender for UTF-8",
         )
     separator = delimiter.encode()
     plain = re.compile(rb"[^\r\n" + re.escape(separator) + rb"]*")
@@ -182,7 +183,7 @@ def _refuse_header(reason: str, detail: str) -> RefusedFile:
     )
 
 
-def _split_records(path: Path, delimiter: str, survey: _Survey) -> Iterator[Chunk]:
+def _split_records(path: Path, delimiter: str, encoding: str, survey: _Survey) -> Iterator[Chunk]:
     names = survey.header
     invalid: list[tuple[int, int, str]] = []
 
@@ -190,8 +191,8 @@ def _split_records(path: Path, delimiter: str, survey: _Survey) -> Iterator[Chun
         invalid.append((row.number, row.actual_columns, row.text))
         return "skip"
 
-    finder = LineFinder(path)
-    file = pa.BufferReader(survey.body) if survey.body is not None else open_native(path)
+    finder = LineFinder(path, encoding)
+    file = pa.BufferReader(survey.body) if survey.body is not None else open_native(path, encoding)
     with file:
         if survey.body is None:
             file.read(survey.data_offset)

@@ -41,13 +41,14 @@ _DECODER = json.JSONDecoder(
 )  # fmt: skip
 
 
-def read_jsonl(path: Path, notes_absent: bool = False) -> Iterator[Chunk]:
+def read_jsonl(path: Path, notes_absent: bool = False, encoding: str = "utf-8") -> Iterator[Chunk]:
     """Read a file of JSON objects, one a line; blank lines are no records.
 
     Parameters
     ----------
-    path : the file, UTF-8; `.gz` and `.zst` are unpacked on the way.
+    path : the file; `.gz` and `.zst` are unpacked on the way.
     notes_absent : add a column `_absent`, the names that a record leaves out and others of its chunk bring.
+    encoding : how its text is written.
 
     Yields
     ------
@@ -55,9 +56,9 @@ def read_jsonl(path: Path, notes_absent: bool = False) -> Iterator[Chunk]:
 
     Raises
     ------
-    RefusedFile : empty, cut short, not UTF-8, or a line over 1 MiB.
+    RefusedFile : empty, cut short, in another encoding, or a line over 1 MiB.
     """
-    stream = ByteStream(path)
+    stream = ByteStream(path, encoding)
     line, rest = 1, b""
     while block := stream.read(BLOCK_BYTES):
         if line == 1 and not rest:
@@ -86,7 +87,7 @@ def _decode(data: bytes, line: int) -> list[str]:
         raise RefusedFile(
             "wrong_encoding",
             f"line {line + data.count(10, 0, error.start)}: a byte that is not UTF-8",
-            "ask the sender for UTF-8, or convert it: iconv -f LATIN1 -t UTF-8",
+            "name the file's encoding in the contract (load.encoding, as latin-1), or ask the sender for UTF-8",
         ) from error
     for number, text in enumerate(lines, line):
         if len(text) > MAX_RECORD_BYTES:

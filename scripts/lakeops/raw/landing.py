@@ -43,6 +43,18 @@ class Landing:
         return (self.size_bytes, self.mtime_ns, self.ctime_ns)
 
 
+def check_raw(raw: Path) -> None:
+    """Raise UsageError if there is no such raw folder."""
+    if not raw.is_dir():
+        raise UsageError(
+            "There is no such raw folder.",
+            where=str(raw),
+            expected="a folder with raw files",
+            found="a file" if raw.exists() else "nothing",
+            next_step="name an existing folder with --raw (make: RAW=…), or create one with: lakeops generate",
+        )
+
+
 def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> list[Landing]:
     """List every file under `raw`, in the order of their names.
 
@@ -61,14 +73,7 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
     UsageError : `raw` is no folder.
     ContractError : two contracts claim one file.
     """
-    if not raw.is_dir():
-        raise UsageError(
-            "There is no such raw folder.",
-            where=str(raw),
-            expected="a folder with raw files",
-            found="a file" if raw.exists() else "nothing",
-            next_step="name an existing folder with --raw (make: RAW=…), or create one with: lakeops generate",
-        )
+    check_raw(raw)
     claims = [(contract, _compile_patterns(contract.load.files)) for contract in contracts]
     landings = []
     base = make_file_identity(raw, root)

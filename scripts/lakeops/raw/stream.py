@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bisect
+import codecs
+import io
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +19,16 @@ _CR, _LF = 13, 10
 
 
 class ByteStream:
-    """A raw file's bytes from its begin on; `.gz` and `.zst` are unpacked while they are read.
+    """A raw file's bytes from its begin on; `.gz` and `.zst` are unpacked, and text is made UTF-8, while they are read.
 
     Parameters
     ----------
     path : the file.
+    encoding : how its text is written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, encoding: str = "utf-8") -> None:
+        self._path, self._encoding = path, encoding
         self._codec = _CODECS.get(path.suffix.lower())
         self._file: pa.NativeFile | None = None
         self._position = 0
@@ -35,10 +38,10 @@ class ByteStream:
 
         Raises
         ------
-        RefusedFile : the packed stream is cut short or damaged.
+        RefusedFile : the packed stream is cut short or damaged, or holds a byte that is not of the encoding.
         """
         if self._file is None:
-            self._file = open_native(self._path)
+            self._file = open_native(self._path, self._encoding)
         try:
             block = self._file.read(size)
         except (OSError, pa.ArrowException) as error:
@@ -55,8 +58,8 @@ class ByteStream:
         return block
 
     def seek(self, position: int) -> None:
-        """Go to a position; a packed stream is read on to it, or again from its begin."""
-        if self._codec is None and self._file is not None:
+        """Go to a position; a stream that is not the file's own bytes is read on to it, or again from its begin."""
+        if self._codec is None and self._encoding == "utf-8" and self._file is not None:
             self._file.seek(position)
             self._position = position
             return
@@ -72,11 +75,61 @@ class ByteStream:
         self._file, self._position = None, 0
 
 
-def open_native(path: Path) -> pa.NativeFile:
-    """Open a file for pyarrow's readers, unpacking `.gz` and `.zst`."""
-    file = pa.OSFile(str(path))
-    codec = _CODECS.get(path.suffix.lower())
-    return pa.CompressedInputStream(file, codec) if codec else file
+def open_native(path: Path, encoding: str = "utf-8") -> pa.NativeFile:
+    """Open a file for pyarrow's readers, unpacking `.gz` and `.zst`, as UTF-8 whatever its encoding."""
+    file: pa.NativeFile = pa.OSFile(str(path))
+    if codec := _CODECS.get(path.suffix.lower()):
+        file = pa.CompressedInputStream(file, codec)
+    return file if encoding == "utf-8" else pa.PythonFile(_Transcoder(path, file, encoding), mode="r")
+
+
+class _Transcoder(io.RawIOBase):
+    """A file's text as UTF-8, block by block; every `read` is as long as it was asked for, except at the end."""
+
+    def __init__(self, path: Path, file: pa.NativeFile, encoding: str) -> None:
+        self._path, self._file, self._encoding = path, file, encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._ready, self._line, self._last, self._at_end = b"", 1, b"", False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._at_end and (size < 0 or len(self._ready) < size):
+            block = self._file.read(_BLOCK)
+            if not self._last:
+                check_packing(self._path, block)
+            self._at_end = not block
+            self._ready += self._decode(block)
+        size = len(self._ready) if size < 0 else size
+        data, self._ready = self._ready[:size], self._ready[size:]
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def _decode(self, block: bytes) -> bytes:
+        state = self._decoder.getstate()
+        try:
+            text = self._decoder.decode(block, final=not block).encode()
+        except UnicodeError as error:
+            # What stands before the fault tells its line; some decoders begin with what the last block left over.
+            good = max(getattr(error, "start", 0) - len(state[0]), 0)
+            self._decoder.setstate(state)
+            self._count(self._decoder.decode(block[:good]).encode())
+            raise RefusedFile(
+                "wrong_encoding",
+                f"line {self._line}: a byte that is not {self._encoding}, which load.encoding of the contract names",
+                "ask the sender how the text is written, and name that in the contract, or ask for the file again",
+            ) from error
+        self._count(text)
+        return text
+
+    def _count(self, text: bytes) -> None:
+        # A CR at the end of the last block may be half of a line break.
+        self._line += count_line_ends(self._last + text) - count_line_ends(self._last)
+        self._last = text[-1:] or self._last
 
 
 def check_packing(path: Path, head: bytes) -> None:
@@ -119,10 +172,11 @@ class LineFinder:
     Parameters
     ----------
     path : the file.
+    encoding : how its text is written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._stream = ByteStream(path)
+    def __init__(self, path: Path, encoding: str = "utf-8") -> None:
+        self._stream = ByteStream(path, encoding)
         self._marks = [(1, 0)]  # lines passed, and the offset where each begins
 
     def find(self, spans: dict[int, int]) -> dict[int, str]:

@@ -118,8 +118,9 @@ def _define_quarantine(lake: Lake, contracts: tuple[Contract, ...]) -> str:
     # once its batch is committed, which is when the ledger knows it.
     return f"""
         with live as (
-            select source_file, arg_max(batch_id, recorded_at) as batch_id
-            from {ledger} where status = 'loaded' group by source_file
+            select source_file, arg_max(batch_id, entry_id) as batch_id
+            from {ledger} where status in ('loaded', 'superseded') group by source_file
+            having arg_max(status, entry_id) = 'loaded'
         ),
         resolved as (
             select source_file, source_row, quarantined_batch_id, max(status) as status
