@@ -4,9 +4,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 RAW ?= data_raw
+OUT ?= report.html
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status test-data test crashtest bench bench-full holidays lint check clean
+.PHONY: help env demo incremental load status report test-data test crashtest bench bench-full holidays lint check clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,16 +35,16 @@ load: env ## Only load raw files into bronze   (RAW=data_raw)
 status: env ## What every bronze table holds, and how fresh it is
 	@$(BIN)/lakeops status
 
+report: env ## The state of the data as one HTML page   (OUT=report.html)
+	@$(BIN)/lakeops report --out $(OUT)
+
 test-data: env ## Every data test on every row (the main job tests what is new)
 	@$(BIN)/lakeops test-data
 
 test: env ## All tests, on real Delta, DuckDB and dbt
 	@$(BIN)/python -m pytest -n 2
 
-crashtest-data: env ## Every data test on every row (the main job tests what is new)
-	@$(BIN)/lakeops test-data
-
-test: env ## The long crash test: every change and write, and 500 kills at random (half an hour)
+crashtest: env ## The long crash test: every change and write, and 500 kills at random (half an hour)
 	@PYTHONPATH=scripts:tests $(BIN)/python -m integration.crash_long
 
 bench: env ## How fast it is, as ratios against DuckDB's bare CSV to Parquet and against a short history

@@ -163,15 +163,32 @@ def status(as_json: JsonOption = False) -> None:
     """Show every bronze table: newest business date, last batch, rows, versions, quarantined, freshness."""
     from lakeops import report
     from lakeops.contract import load_contracts
+    from lakeops.facts import collect_status
     from lakeops.ledger import load_ledger
 
     settings = load_settings()
     tables = load_contracts(settings.models).tables
-    facts = report.collect_status(settings.lake, tables, load_ledger(settings.lake), dt.datetime.now(dt.UTC))
+    facts = collect_status(settings.lake, tables, load_ledger(settings.lake), dt.datetime.now(dt.UTC))
     if as_json:
         console.print_json(facts)
     else:
         report.show_status(facts)
+
+
+@app.command("report")
+def write_report(
+    out: Annotated[Path, typer.Option("--out", help="File to write; replaced at once or not at all")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Write the state of the data as one HTML page that needs no network: to read, mail or print."""
+    from lakeops import report
+    from lakeops.facts import collect_facts
+    from lakeops.files import write_whole
+
+    facts = collect_facts(load_settings(), dt.datetime.now(dt.UTC))
+    write_whole(out, report.render_page(facts))
+    console.say(f"wrote {out}")
 
 
 @app.command()

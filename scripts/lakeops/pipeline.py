@@ -32,8 +32,18 @@ from lakeops.bronze import (
 from lakeops.bronze import plan_load as make_plan
 from lakeops.console import say, show_progress
 from lakeops.contract import Contracts, load_contracts
-from lakeops.errors import BronzeCommitError, DbtError, LockedError, RawFileRefusedError, StaleDataError, UsageError
-from lakeops.ledger import Entry, Ledger, load_ledger
+from lakeops.delta import append
+from lakeops.errors import (
+    BronzeCommitError,
+    DbtError,
+    LakeopsError,
+    LockedError,
+    RawFileRefusedError,
+    StaleDataError,
+    UsageError,
+    get_exit_code,
+)
+from lakeops.ledger import Entry, Ledger, load_ledger, make_frame
 from lakeops.paths import Lake, make_file_identity
 from lakeops.raw import Landing, check_raw, compute_fingerprint, list_landings
 from lakeops.settings import Settings
@@ -305,11 +315,60 @@ def run_incremental(settings: Settings) -> IncrementalOutcome:
     -------
     What was done; the caller shows it and then calls `raise_if_failed`.
     """
-    started = time.monotonic()
-    outcome = IncrementalOutcome([run_load(settings)])
-    outcome.add_seconds(load=time.monotonic() - started)
-    build_and_publish(settings, outcome)
+    with record_run(settings, "incremental") as outcome:
+        started = time.monotonic()
+        outcome.loads.append(run_load(settings))
+        outcome.add_seconds(load=time.monotonic() - started)
+        build_and_publish(settings, outcome)
     return outcome
+
+
+@contextmanager
+def record_run(settings: Settings, command: str) -> Iterator[IncrementalOutcome]:
+    """Give a run of the main job an outcome to fill in, and keep in `pipeline_runs` what came of it.
+
+    A run that stops half-way is recorded as well; a record that cannot be written is said, and changes nothing else.
+    """
+    outcome, began, started = IncrementalOutcome([]), _now(), time.monotonic()
+    problem: BaseException | None = None
+    try:
+        yield outcome
+        problem = find_problem(outcome)
+    except BaseException as error:
+        problem = error
+        raise
+    finally:
+        try:
+            _append_run(settings, command, began, time.monotonic() - started, outcome, problem)
+        except (LakeopsError, OSError) as error:
+            say(f"warning: this run is missing in pipeline_runs: {' '.join(str(error).split())[:300]}")
+
+
+def _append_run(
+    settings: Settings,
+    command: str,
+    began: dt.datetime,
+    seconds: float,
+    outcome: IncrementalOutcome,
+    problem: BaseException | None,
+) -> None:
+    path = settings.lake.ops("pipeline_runs")
+    if not (path / "_delta_log").is_dir():  # the run did not come as far as making the lake
+        return
+    tests = next((step for step in outcome.steps if step.command == "test"), None)
+    row = {
+        "run_id": f"{began:%Y%m%dT%H%M%S}-{os.getpid()}",
+        "command": command,
+        "started_at": began,
+        "seconds": seconds,
+        **{f"{step}_seconds": outcome.seconds.get(step) for step in ("load", "build", "test", "publish")},
+        "rows_read": sum(tally.rows_read for load in outcome.loads for tally in load.tables.values()),
+        "tests": sum(tests.counts.values()) if tests else None,
+        "is_published": outcome.published is not None,
+        "exit_code": get_exit_code(problem) if problem else 0,
+        "problem": (str(problem).splitlines() or [type(problem).__name__])[0][:500] if problem else None,
+    }
+    append(path, make_frame(load_contracts(settings.models).get_record("pipeline_runs"), [row]), 0)
 
 
 def run_demo(settings: Settings) -> IncrementalOutcome:
@@ -322,15 +381,15 @@ def run_demo(settings: Settings) -> IncrementalOutcome:
     from lakeops.generate import DEFAULT_SCALE, generate_data
 
     contracts = load_contracts(settings.models)
-    outcome = IncrementalOutcome([])
-    for first, days in DEMO_LANDINGS:
-        started = time.monotonic()
-        generate_data(contracts, settings.raw, DEMO_SEED, first, days, DEFAULT_SCALE)
-        generated = time.monotonic()
-        say(f"landed {days} day(s) from {first} in {settings.raw.name}/")
-        outcome.loads.append(run_load(settings))
-        outcome.add_seconds(generate=generated - started, load=time.monotonic() - generated)
-    build_and_publish(settings, outcome)
+    with record_run(settings, "demo") as outcome:
+        for first, days in DEMO_LANDINGS:
+            started = time.monotonic()
+            generate_data(contracts, settings.raw, DEMO_SEED, first, days, DEFAULT_SCALE)
+            generated = time.monotonic()
+            say(f"landed {days} day(s) from {first} in {settings.raw.name}/")
+            outcome.loads.append(run_load(settings))
+            outcome.add_seconds(generate=generated - started, load=time.monotonic() - generated)
+        build_and_publish(settings, outcome)
     return outcome
 
 
@@ -362,7 +421,7 @@ def build_and_publish(settings: Settings, outcome: IncrementalOutcome) -> None:
 
 
 def _find_stale(settings: Settings) -> list[str]:
-    from lakeops.report import collect_status
+    from lakeops.facts import collect_status
 
     contracts = load_contracts(settings.models)
     facts = collect_status(settings.lake, contracts.tables, load_ledger(settings.lake), _now())
@@ -379,8 +438,11 @@ def run_data_tests(settings: Settings) -> IncrementalOutcome:
     from lakeops.warehouse import run_dbt
 
     say(f"dbt {' '.join(TEST_DATA)} …")
-    (step,) = run_dbt(settings, TEST_DATA)
-    return IncrementalOutcome([], [step], {"test": step.seconds})
+    with record_run(settings, "test-data") as outcome:
+        (step,) = run_dbt(settings, TEST_DATA)
+        outcome.steps.append(step)
+        outcome.add_seconds(test=step.seconds)
+    return outcome
 
 
 def record_pruning(settings: Settings, contracts: Contracts) -> None:
@@ -393,6 +455,15 @@ def record_pruning(settings: Settings, contracts: Contracts) -> None:
     with connect(settings.warehouse) as connection:
         frames = [explain_newest_day(connection, settings.lake, c, contracts, _now()) for c in contracts.tables]
     replace_rows(settings.lake.ops("table_partitions"), pl.concat(frames))
+
+
+def find_problem(outcome: IncrementalOutcome) -> LakeopsError | None:
+    """Return what `raise_if_failed` would raise, or None."""
+    try:
+        raise_if_failed(outcome)
+    except LakeopsError as error:
+        return error
+    return None
 
 
 def raise_if_failed(outcome: IncrementalOutcome) -> None:

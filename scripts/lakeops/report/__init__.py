@@ -1,0 +1,29 @@
+"""Turn facts into what a person reads: tables in a terminal, and one HTML page."""
+
+from lakeops.report.page import render_page
+from lakeops.report.tables import (
+    collect_run,
+    show_generated,
+    show_loads,
+    show_next_steps,
+    show_plan,
+    show_quarantine_groups,
+    show_quarantine_records,
+    show_replays,
+    show_run,
+    show_status,
+)
+
+__all__ = [
+    "collect_run",
+    "render_page",
+    "show_generated",
+    "show_loads",
+    "show_next_steps",
+    "show_plan",
+    "show_quarantine_groups",
+    "show_quarantine_records",
+    "show_replays",
+    "show_run",
+    "show_status",
+]
