@@ -195,7 +195,7 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
     with open_lake(settings, selection.rebuild) as (contracts, ledger):
         # Not before the lock is held: whoever had it may have loaded, or the sender moved, what lay there.
         landings = list_landings(settings.raw, contracts.tables, settings.root)
-        plan = _plan(landings, contracts, ledger, selection)
+        plan = _plan(_take_sample(landings, settings.sample_files), contracts, ledger, selection)
         run_id = _make_run_id()
         lost = _find_lost(landings, contracts, ledger, selection)
         with show_progress("loading", len(plan.get_steps("load", "restate"))) as advance:
@@ -229,7 +229,8 @@ def plan_load(settings: Settings, selection: Selection = EVERYTHING) -> Plan:
     """Return the very plan that `run_load` would carry out, and change nothing."""
     contracts = load_contracts(settings.models)
     landings = list_landings(settings.raw, contracts.tables, settings.root)
-    return _plan(landings, contracts, load_ledger(settings.lake), selection)
+    sample = _take_sample(landings, settings.sample_files)
+    return _plan(sample, contracts, load_ledger(settings.lake), selection)
 
 
 def run_replay(settings: Settings, table: str | None, file: str | None) -> list[Replay]:
@@ -265,6 +266,17 @@ def _check_table(contracts: Contracts, table: str | None) -> None:
 
 def _make_run_id() -> str:
     return f"{_now():%Y%m%dT%H%M%S}-{os.getpid()}"
+
+
+def _take_sample(landings: list[Landing], files: int | None) -> list[Landing]:
+    """Return of each table only the last files by name, for work on models that needs no whole history."""
+    if files is None:
+        return landings
+    kept: dict[str, list[Landing]] = {}
+    for landing in landings:
+        kept.setdefault(landing.contract.name if landing.contract else "", []).append(landing)
+    sample = {landing.source_file for own in kept.values() for landing in own[-files:]}
+    return [landing for landing in landings if landing.source_file in sample]
 
 
 def _plan(landings: list[Landing], contracts: Contracts, ledger: Ledger, selection: Selection) -> Plan:

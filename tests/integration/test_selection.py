@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from dataclasses import replace
 
 import pytest
 
 from conftest import DAY, items, sales
 from lakeops import pipeline
 from lakeops.errors import ContractError, UsageError
+from lakeops.settings import load_settings
 
 
 @pytest.fixture
@@ -71,3 +73,19 @@ def test_a_reload_replaces_the_rows_and_a_dry_run_says_so(landed):
     missing = pipeline.Selection(reload=(landed.root / "nothing.csv",), root=landed.root)
     with pytest.raises(UsageError, match="not in the landing zone"):
         pipeline.run_load(landed.settings, missing)
+
+
+def test_a_sample_takes_the_last_files_of_each_table_and_without_it_the_rest_comes(landed):
+    pipeline.run_load(replace(landed.settings, sample_files=1))
+    assert [row[0] for row in landed.rows("sales")] == [2]
+    assert len(landed.rows("items")) == 1
+    landed.load()
+    assert [row[0] for row in landed.rows("sales")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("value", "target"), [("0", "dev"), ("some", "dev"), ("5", "prod")])
+def test_a_sample_that_cannot_be_taken_is_a_usage_error(project, monkeypatch, value: str, target: str):
+    monkeypatch.setenv("LAKEOPS_ROOT", str(project.root))
+    monkeypatch.setenv("LAKEOPS_SAMPLE_FILES", value)
+    with pytest.raises(UsageError, match="sample"):
+        load_settings(target=target)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # the generator and dbt take seconds to import, and most comm
     from lakeops.publish import Published
     from lakeops.warehouse import DbtOutcome
 
+# A person reads so many names; the records have the rest.
+NAMED = 20
+
 
 def show_plan(plan: Plan) -> None:
     """Print what a load would do, per file, and a line that counts what it would leave alone."""
@@ -69,8 +72,10 @@ def show_loads(loads: list[LoadOutcome]) -> None:
         batches = ", ".join(map(str, load.batches))
         done = f"loaded as batch {batches}" if batches else "nothing new: nothing was committed"
         say(f"{done}; {load.skipped:,} file(s) unchanged")
-        for name, reason in load.duplicates:
+        for name, reason in load.duplicates[:NAMED]:
             say(f"not loaded: {name}: {reason}")
+        if len(load.duplicates) > NAMED:
+            say(f"not loaded: {len(load.duplicates) - NAMED:,} more; see manifest_processed_files, status duplicate")
         for name, rows in load.lost:
             say(f"LOST: {rows:,} row(s) of {name}: the raw file is gone as well")
     if any(tally.rows_quarantined for tally in tallies):
