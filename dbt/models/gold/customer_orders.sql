@@ -1,7 +1,7 @@
 {#- The key holds the customer although an order has one only: when an order passes to another customer, the row of the
     first one vanishes, and who reads this model recomputes both. -#}
 {{ config(
-    unique_key=['customer_key', 'order_id'],
+    unique_key=['order_id', 'customer_key'],
     meta={'affected_by': [
         {'ref': 'fct_sales', 'provides': {'customer_key': '(
             select any_value(sales.customer_key) from gold.fct_sales as sales where sales.order_id = changed.order_id
@@ -12,12 +12,12 @@
 
 with sales as (
     select * from {{ ref('fct_sales') }}
-    where {{ is_affected(prune_by={'order_id': 'order_id'}) }}
+    where {{ is_affected() }}
 )
 
 select
-    customer_key,
     order_id,
+    customer_key,
     min(date) as date,
     count(*) as lines,
     cast(sum(quantity) as bigint) as units,
@@ -25,4 +25,4 @@ select
     max(_batch_id) as _batch_id,
     {{ this_revision() }} as _revision
 from sales
-group by customer_key, order_id
+group by order_id, customer_key
