@@ -183,6 +183,15 @@ def test_deletes_need_only_their_key(tmp_path: Path) -> None:
     assert [fault[:2] for fault in get_faults(judged)] == [(4, "missing_key"), (5, "expectation_failed")]
 
 
+def test_without_the_operation_a_file_is_refused_and_a_json_object_deletes_nothing(tmp_path: Path) -> None:
+    merge = ", mode: merge, delete_when: \"op = 'D'\", on_new_column: ignore"
+    contract = make_contract(tmp_path, merge)
+    assert judge_header(pl.Schema({"id": pl.String}), contract).refusal.startswith("missing column op;")
+    assert not judge_header(pl.Schema({"id": pl.String, "op": pl.String}), contract).refusal
+    contract = make_contract(tmp_path, merge, file_format="jsonl")
+    assert judge(contract, id=["1", "2"]).accepted["_is_deleted"].to_list() == [False, False]
+
+
 # -- derived columns -------------------------------------------------------------------------------------------------
 
 DERIVED = "          - {name: day, data_type: date}\n"

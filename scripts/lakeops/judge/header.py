@@ -47,7 +47,8 @@ def judge_header(schema: pl.Schema, contract: Contract, extra: tuple[Column, ...
         return HeaderVerdict(refusal=f"column {', '.join(twice)} stands there under two of its names (aliases)")
     # A JSON object simply leaves out what it has no value for.
     if load.format != "jsonl":
-        missing = [column.name for column in contract.file_columns if not column.optional and column.name not in names]
+        needed = [column.name for column in contract.file_columns if not column.optional]
+        missing = [name for name in (*needed, *_list_operation(contract)) if name not in names]
         if missing:
             return HeaderVerdict(refusal=f"missing column {', '.join(missing)}; the file has {', '.join(names)}")
     derived = [name for name in load.derive if name in names and name != load.derive[name]]
@@ -70,6 +71,14 @@ def judge_header(schema: pl.Schema, contract: Contract, extra: tuple[Column, ...
     earlier = {column.name: column for column in extra}
     taken_in = tuple(earlier.get(name, Column(name, _infer_type(schema[name]))) for name in new)
     return HeaderVerdict(new_columns=taken_in, renames=renames)
+
+
+def _list_operation(contract: Contract) -> list[str]:
+    """Return the columns that tell a deletion and that the contract does not keep."""
+    if not contract.load.delete_when:
+        return []
+    known = {column.name for column in contract.columns}
+    return [name for name in pl.sql_expr(contract.load.delete_when).meta.root_names() if name not in known]
 
 
 def _infer_type(dtype: pl.DataType) -> DataType:

@@ -7,6 +7,8 @@ import json
 import re
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from functools import reduce
+from operator import or_
 
 import polars as pl
 
@@ -70,44 +72,26 @@ def judge_rows(
     """
     load = contract.load
     rows = rows.rename({old: new for old, new in header.renames.items() if old in rows.columns})
-    brought = [column for column in contract.columns if column.name in load.derive and column.name in rows.columns]
-    typed: dict[str, pl.Series] = {}
-    bad: dict[str, pl.Series] = {}
-    for column in (*contract.file_columns, *brought, *header.new_columns):
-        values = rows[column.name] if column.name in rows.columns else pl.Series([None] * rows.height, dtype=pl.Null)
-        typed[column.name] = cast_losslessly(values, column.type, load.time_zone).alias(column.name)
-        _note_lost(bad, column, values, typed[column.name])
-    frame = pl.DataFrame(typed).with_columns(rows[SOURCE_ROW])
-    rescued = _collect_rescued(rows, contract, header, bad)
-    on_bad_value = load.on_bad_value
-    types = {column.name: str(column.type) for column in (*contract.columns, *header.new_columns)}
-    # A record without its key has no place to be rescued to.
-    lost_here = {name: mask for name, mask in bad.items() if on_bad_value != "rescue" or name in load.key}
-    on_loss = "refuse" if on_bad_value == "refuse" else "quarantine"
-    failures = [
-        _Failure(mask, on_loss, "bad_value", name, f"expected {types[name]}") for name, mask in lost_here.items()
-    ]
+    frame, bad = _cast_columns(rows, contract, header)
     frame, unfit = _add_derived(frame, contract, path_values)
-    # A value from the path stands in no record, so there is nothing that could be rescued.
-    for name, derived in unfit.items():
-        lost = derived.is_not_null() & frame[name].is_null()
-        failures.append(_Failure(lost, on_loss, "bad_value", name, f"expected {types[name]}", derived))
-    is_deleted = _find_deleted(rows, frame, contract)
-    absent = _collect_absent(rows, contract, header) if load.partial_updates else None
-    lost_values = {failure.column: failure.rows for failure in failures}
-    failures += _list_failures(frame, contract, is_deleted, absent, lost_values)
+    failures = [
+        _make_loss(contract, column, mask)
+        for column, mask in bad.items()
+        # A record without its key has no place to be rescued to.
+        if load.on_bad_value != "rescue" or column.name in load.key
+    ] + unfit
+    own: dict[str, pl.Series] = {}
+    if load.rescues:
+        own["_rescued"] = _collect_rescued(rows, contract, header, bad)
+    if load.delete_when:
+        own["_is_deleted"] = _find_deleted(rows, frame, contract, load.delete_when)
+    if load.partial_updates:
+        own["_absent"] = _collect_absent(rows, contract, header)
+    frame = frame.with_columns(**own)
+    failures += _list_failures(frame, contract, {failure.column: failure.rows for failure in failures})
 
-    frame = frame.with_columns(
-        *([rescued.alias("_rescued")] if load.rescues else []),
-        *([is_deleted.alias("_is_deleted")] if is_deleted is not None else []),
-        *([absent.alias("_absent")] if absent is not None else []),
-    )
-    own = [name for name in ("_rescued", "_is_deleted", "_absent") if name in frame.columns]
-    order = [*(column.name for column in (*contract.columns, *header.new_columns)), SOURCE_ROW, *own]
-    at_fault: pl.Series | None = None
-    for failure in failures:
-        if failure.on_fail == "quarantine":
-            at_fault = failure.rows if at_fault is None else at_fault | failure.rows
+    quarantined = [failure.rows for failure in failures if failure.on_fail == "quarantine"]
+    at_fault = reduce(or_, quarantined) if quarantined else None
     warnings: dict[str, int] = {}
     refusals = [_NO_FAULTS]
     for failure in failures:
@@ -119,33 +103,49 @@ def judge_rows(
             warnings[f"{failure.column} {failure.expected}"] = count
         else:
             refusals.append(_explain(rows, frame, failure, mask))
+    accepted = frame.select(*(column.name for column in (*contract.columns, *header.new_columns)), SOURCE_ROW, *own)
     return Judged(
-        accepted=frame.select(order) if at_fault is None else frame.filter(~at_fault).select(order),
+        accepted=accepted if at_fault is None else accepted.filter(~at_fault),
         faults=_NO_FAULTS if at_fault is None else _explain_first_faults(rows, frame, failures, at_fault),
         warnings=warnings,
         refusals=pl.concat(refusals),
     )
 
 
-def _note_lost(bad: dict[str, pl.Series], column: Column, values: pl.Series, typed: pl.Series) -> None:
-    """Note in `bad` which values did not survive their cast."""
-    if typed.null_count() == values.null_count():
-        return
-    lost = values.is_not_null() & typed.is_null()
-    if values.dtype == pl.String and column.type.kind != "varchar":
-        lost &= values != ""  # a quoted empty field holds no number and no date: it is null, and that is no loss
-    if lost.any():
-        bad[column.name] = lost
+def _make_loss(contract: Contract, column: Column, rows: pl.Series, found: pl.Series | None = None) -> _Failure:
+    on_fail = "refuse" if contract.load.on_bad_value == "refuse" else "quarantine"
+    return _Failure(rows, on_fail, "bad_value", column.name, f"expected {column.type}", found)
+
+
+def _cast_columns(
+    rows: pl.DataFrame, contract: Contract, header: HeaderVerdict
+) -> tuple[pl.DataFrame, dict[Column, pl.Series]]:
+    """Return the file's columns in their types, with `_source_row`, and by column the rows whose value did not fit."""
+    brought = [column for column in contract.columns if column.name in contract.load.derive and column.name in rows]
+    typed: dict[str, pl.Series] = {}
+    bad: dict[Column, pl.Series] = {}
+    for column in (*contract.file_columns, *brought, *header.new_columns):
+        values = rows[column.name] if column.name in rows else pl.Series([None] * rows.height, dtype=pl.Null)
+        cast = cast_losslessly(values, column.type, contract.load.time_zone)
+        typed[column.name] = cast
+        if cast.null_count() == values.null_count():
+            continue
+        lost = values.is_not_null() & cast.is_null()
+        if values.dtype == pl.String and column.type.kind != "varchar":
+            lost &= values != ""  # a quoted empty field holds no number and no date: it is null, and that is no loss
+        if lost.any():
+            bad[column] = lost
+    return pl.DataFrame(typed).with_columns(rows[SOURCE_ROW]), bad
 
 
 def _collect_rescued(
-    rows: pl.DataFrame, contract: Contract, header: HeaderVerdict, bad: dict[str, pl.Series]
+    rows: pl.DataFrame, contract: Contract, header: HeaderVerdict, bad: dict[Column, pl.Series]
 ) -> pl.Series:
     """Return, as JSON by column, what a row brings beyond the contract or in another type than it says."""
     kept: dict[int, dict[str, str]] = {}
     masks = {name: rows[name].is_not_null() for name in header.rescued if name in rows.columns}
     if contract.load.on_bad_value == "rescue":
-        masks |= bad
+        masks |= {column.name: mask for column, mask in bad.items()}
     for name, mask in masks.items():
         places = mask.arg_true()
         for place, value in zip(places, rows[name].gather(places).to_list(), strict=True):
@@ -155,17 +155,16 @@ def _collect_rescued(
     return nothing.scatter(list(kept), pl.Series(texts, dtype=pl.String)) if kept else nothing
 
 
-def _find_deleted(rows: pl.DataFrame, frame: pl.DataFrame, contract: Contract) -> pl.Series | None:
-    """Return which records delete their key; None where the contract knows no deletes."""
-    if not contract.load.delete_when:
-        return None
-    # The operation may stand in a column that the contract does not keep.
+def _find_deleted(rows: pl.DataFrame, frame: pl.DataFrame, contract: Contract, condition: str) -> pl.Series:
+    """Return which records delete their key."""
+    expression = pl.sql_expr(condition)
+    # The operation may stand in a column that the contract does not keep, or that no JSON object here mentions.
     more = [name for name in rows.columns if name not in frame.columns]
-    scope = frame.with_columns(rows[name] for name in more)
-    expression = pl.sql_expr(contract.load.delete_when)
-    found = _evaluate(scope.lazy(), expression, contract, "delete_when", contract.load.delete_when)
+    absent = [name for name in expression.meta.root_names() if name not in (*frame.columns, *more)]
+    scope = frame.with_columns(*(rows[name] for name in more), *(pl.lit(None, pl.String).alias(n) for n in absent))
+    found = _evaluate(scope.lazy(), expression, contract, "delete_when", condition)
     if found.dtype != pl.Boolean:
-        raise _refuse_setting(contract, "delete_when", contract.load.delete_when, f"a result of type {found.dtype}")
+        raise _refuse_setting(contract, "delete_when", condition, f"a result of type {found.dtype}")
     found = found.fill_null(False)
     return found if len(found) == frame.height else found.new_from_index(0, frame.height)
 
@@ -184,9 +183,9 @@ def _collect_absent(rows: pl.DataFrame, contract: Contract, header: HeaderVerdic
 
 def _add_derived(
     frame: pl.DataFrame, contract: Contract, path_values: dict[str, str]
-) -> tuple[pl.DataFrame, dict[str, pl.Series]]:
-    """Return the frame with its derived columns, and what was derived where it does not fit its column."""
-    unfit = {}
+) -> tuple[pl.DataFrame, list[_Failure]]:
+    """Return the frame with its derived columns, and the rows in which what was derived does not fit its column."""
+    failures = []
     for name, text in contract.load.derive.items():
         if name in frame.columns:  # the file brings it itself; judge_header lets it only where it derives from itself
             continue
@@ -207,9 +206,10 @@ def _add_derived(
                 one.new_from_index(0, frame.height) if len(one) else one.clear(frame.height) for one in (derived, cast)
             )
         if cast.null_count() > derived.null_count():
-            unfit[name] = derived
+            # It stands in no record, so there is nothing that could be rescued.
+            failures.append(_make_loss(contract, column, derived.is_not_null() & cast.is_null(), derived))
         frame = frame.with_columns(cast)
-    return frame, unfit
+    return frame, failures
 
 
 def _evaluate(scope: pl.LazyFrame, expression: pl.Expr, contract: Contract, setting: str, text: str) -> pl.Series:
@@ -229,13 +229,7 @@ def _refuse_setting(contract: Contract, setting: str, text: str, found: str) -> 
     )
 
 
-def _list_failures(
-    frame: pl.DataFrame,
-    contract: Contract,
-    is_deleted: pl.Series | None,
-    absent: pl.Series | None,
-    lost: dict[str, pl.Series],
-) -> list[_Failure]:
+def _list_failures(frame: pl.DataFrame, contract: Contract, lost: dict[str, pl.Series]) -> list[_Failure]:
     """Return the expectations that some row fails; one without a failing row costs nothing further.
 
     `lost` are the rows, by column, that fail already because a value did not fit: such a value is not a missing one.
@@ -249,10 +243,10 @@ def _list_failures(
         if rule.column in lost:
             failing &= ~lost[rule.column]
         is_key = rule.test == "not_null" and rule.column in contract.load.key
-        if is_deleted is not None and not is_key:
-            failing &= ~is_deleted  # a record that deletes need bring no more than its key
-        if absent is not None and not is_key:
-            failing &= ~absent.str.contains(json.dumps(rule.column), literal=True)  # a partial update need not say all
+        if not is_key and "_is_deleted" in frame.columns:
+            failing &= ~frame["_is_deleted"]  # a record that deletes need bring no more than its key
+        if not is_key and "_absent" in frame.columns:  # nor need a partial update say all
+            failing &= ~frame["_absent"].str.contains(json.dumps(rule.column), literal=True)
         if failing.any():
             reason = "missing_key" if is_key else "expectation_failed"
             failures.append(_Failure(failing, rule.on_fail, reason, rule.column, rule.label))
