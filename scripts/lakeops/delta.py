@@ -274,8 +274,9 @@ _BOUNDED = (pl.Int64, pl.Date)
 
 def _describe(frame: pl.DataFrame) -> dict[str, Any]:
     bounded = [name for name, dtype in frame.schema.items() if dtype in _BOUNDED or name == "_source_file"]
-    smallest = frame.select(pl.col(bounded).min()).row(0, named=True)
-    largest = frame.select(pl.col(bounded).max()).row(0, named=True)
+    # A record may have none: polars then gives no row at all.
+    smallest = frame.select(pl.col(bounded).min()).row(0, named=True) if bounded else {}
+    largest = frame.select(pl.col(bounded).max()).row(0, named=True) if bounded else {}
     return {
         "numRecords": frame.height,
         "minValues": {name: _write_bound(value) for name, value in smallest.items() if value is not None},

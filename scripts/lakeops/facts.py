@@ -52,6 +52,11 @@ class Check:
     days: tuple[tuple[dt.date, float, str], ...]
 
     @property
+    def key(self) -> str:
+        """Return what tells this check from all others."""
+        return ":".join([self.table_name, self.check_type, self.check_name, self.column_name or ""])
+
+    @property
     def label(self) -> str:
         """Return a name short enough for a legend: dbt puts the table's name into that of a test."""
         table = self.table_name.split(".")[-1]

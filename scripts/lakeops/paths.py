@@ -51,6 +51,11 @@ class Lake:
         return self.folder / "ops" / "delta" / record
 
     @property
+    def alerts(self) -> Path:
+        """Return the file of all alerts, one JSON object a line."""
+        return self.folder / "ops" / "alerts.jsonl"
+
+    @property
     def lock(self) -> Path:
         """Return the file that the one running loader locks."""
         return self.folder / ".loader.lock"

@@ -49,6 +49,7 @@ from lakeops.raw import Landing, check_raw, compute_fingerprint, list_landings
 from lakeops.settings import Settings
 
 if TYPE_CHECKING:
+    from lakeops.alerts import Run
     from lakeops.publish import Published
     from lakeops.warehouse import DbtOutcome
 
@@ -337,9 +338,9 @@ def run_incremental(settings: Settings) -> IncrementalOutcome:
 
 @contextmanager
 def record_run(settings: Settings, command: str) -> Iterator[IncrementalOutcome]:
-    """Give a run of the main job an outcome to fill in, and keep in `pipeline_runs` what came of it.
+    """Give a run of the main job an outcome to fill in; keep in `pipeline_runs` what came of it, and alert people.
 
-    A run that stops half-way is recorded as well; a record that cannot be written is said, and changes nothing else.
+    So it is also for a run that stops half-way. That neither can be done is said, and changes nothing else.
     """
     outcome, began, started = IncrementalOutcome([]), _now(), time.monotonic()
     problem: BaseException | None = None
@@ -350,13 +351,11 @@ def record_run(settings: Settings, command: str) -> Iterator[IncrementalOutcome]
         problem = error
         raise
     finally:
-        try:
-            _append_run(settings, command, began, time.monotonic() - started, outcome, problem)
-        except (LakeopsError, OSError) as error:
-            say(f"warning: this run is missing in pipeline_runs: {' '.join(str(error).split())[:300]}")
+        if not isinstance(problem, KeyboardInterrupt):  # whoever stopped it knows
+            _tell_of_run(settings, command, began, time.monotonic() - started, outcome, problem)
 
 
-def _append_run(
+def _tell_of_run(
     settings: Settings,
     command: str,
     began: dt.datetime,
@@ -364,21 +363,51 @@ def _append_run(
     outcome: IncrementalOutcome,
     problem: BaseException | None,
 ) -> None:
+    from lakeops.alerts import Run, raise_alerts
+
+    run = Run(
+        run_id=f"{began:%Y%m%dT%H%M%S}-{os.getpid()}",
+        exit_code=get_exit_code(problem) if problem else 0,
+        problem=(str(problem).splitlines() or [type(problem).__name__])[0][:500] if problem else None,
+        refused=_list_refused(outcome) if outcome.loads else None,
+        batches=tuple(batch for load in outcome.loads for batch in load.batches),
+        should_publish=command != "test-data",
+        is_published=outcome.published is not None,
+    )
+    try:
+        _append_run(settings, command, began, seconds, outcome, run)
+    except (LakeopsError, OSError) as error:
+        say(f"warning: this run is missing in pipeline_runs: {' '.join(str(error).split())[:300]}")
+    try:
+        raise_alerts(settings, run, _now())
+    except Exception as error:  # a bug in telling must not hide what there was to tell
+        say(f"warning: alerts could not be raised: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+
+def _list_refused(outcome: IncrementalOutcome) -> tuple[tuple[str, str], ...]:
+    files = {name: reason for load in outcome.loads for name, reason in load.refused}
+    files |= {name: "no contract claims it" for load in outcome.loads for name in load.unclaimed}
+    return tuple(sorted(files.items()))
+
+
+def _append_run(
+    settings: Settings, command: str, began: dt.datetime, seconds: float, outcome: IncrementalOutcome, run: Run
+) -> None:
     path = settings.lake.ops("pipeline_runs")
     if not (path / "_delta_log").is_dir():  # the run did not come as far as making the lake
         return
     tests = next((step for step in outcome.steps if step.command == "test"), None)
     row = {
-        "run_id": f"{began:%Y%m%dT%H%M%S}-{os.getpid()}",
+        "run_id": run.run_id,
         "command": command,
         "started_at": began,
         "seconds": seconds,
         **{f"{step}_seconds": outcome.seconds.get(step) for step in ("load", "build", "test", "publish")},
         "rows_read": sum(tally.rows_read for load in outcome.loads for tally in load.tables.values()),
         "tests": sum(tests.counts.values()) if tests else None,
-        "is_published": outcome.published is not None,
-        "exit_code": get_exit_code(problem) if problem else 0,
-        "problem": (str(problem).splitlines() or [type(problem).__name__])[0][:500] if problem else None,
+        "is_published": run.is_published,
+        "exit_code": run.exit_code,
+        "problem": run.problem,
     }
     append(path, make_frame(load_contracts(settings.models).get_record("pipeline_runs"), [row]), 0)
 

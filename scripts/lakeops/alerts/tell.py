@@ -1,0 +1,129 @@
+"""Compare what is wrong with what was told, tell the difference, and remember it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from http.client import HTTPException
+
+from filelock import FileLock, Timeout
+
+from lakeops.alerts.evidence import collect_evidence, name_files
+from lakeops.alerts.record import Alert, append_alerts, list_open, list_owed, read_alerts
+from lakeops.alerts.rules import Evidence, Finding, Run, find_over, find_problems
+from lakeops.alerts.sinks import list_sinks
+from lakeops.console import say
+from lakeops.errors import LakeopsError
+from lakeops.settings import Settings
+
+LOCK_PATIENCE_SECONDS = 30.0
+
+
+def raise_alerts(settings: Settings, run: Run, now: dt.datetime) -> list[Alert]:
+    """Tell what a run brought to light and what is over, and what an earlier run could not deliver.
+
+    Returns
+    -------
+    What is new. Nothing is raised: a run is not worse because nobody could be told of it, and what no sink took is
+    owed and goes out with the next run.
+    """
+    try:
+        settings.lake.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(settings.lake.folder / ".alerts.lock", timeout=LOCK_PATIENCE_SECONDS):
+            return _tell(settings, run, now)
+    except (LakeopsError, OSError, Timeout) as error:
+        say(f"warning: alerts: {_shorten(error)}")
+        return []
+
+
+def plan_alerts(
+    run: Run, evidence: Evidence | None, open_: dict[str, Alert], sinks: str, now: dt.datetime
+) -> tuple[list[Finding], list[Alert]]:
+    """Return what opens an incident, and the alerts for those that are over. Pure."""
+    found = find_problems(run, evidence, {name: alert.tolerated for name, alert in open_.items()})
+    over = find_over({name: alert.kind for name, alert in open_.items()}, found, run, evidence)
+    recovered = [
+        replace(
+            open_[name],
+            alert_id=uuid.uuid4().hex,
+            event="recovered",
+            message=f"{open_[name].message} (over; open since {open_[name].raised_at:%Y-%m-%d %H:%M} UTC)",
+            sinks=sinks,
+            run_id=run.run_id,
+            raised_at=now,
+        )
+        for name in over
+    ]
+    return [finding for finding in found if finding.incident not in open_], recovered
+
+
+def _tell(settings: Settings, run: Run, now: dt.datetime) -> list[Alert]:
+    told = read_alerts(settings.lake)
+    open_ = list_open(told or [])
+    sinks = list_sinks(settings.lake.alerts, settings.target)
+    names = ",".join(sinks)
+    try:
+        evidence = collect_evidence(settings, run, now)
+    except LakeopsError as error:
+        say(f"warning: alerts: the lake could not be asked: {_shorten(error)}")
+        evidence = None
+    new, recovered = plan_alerts(run, evidence, open_, names, now)
+    checks = {check.key: check for check in evidence.checks} if evidence else {}
+    keys = {finding.incident: finding.incident.partition(":")[2] for finding in new}
+    files = name_files(settings, run, [checks[key] for key in keys.values() if key in checks])
+    opened = [_open(finding, files.get(keys[finding.incident]), names, run, now) for finding in new]
+    news = [*opened, *recovered]
+    if told is None and not (settings.lake.ops("alerts") / "_delta_log").is_dir():
+        # There is no lake to remember it in yet. Better told at every run than never.
+        for name, send in sinks.items():
+            _send(name, send, news)
+        return news
+    if news:
+        append_alerts(settings.lake, news)
+        say(f"alerts: {len(opened)} new, {len(recovered)} over; all of them: {settings.lake.alerts}")
+    for name, send in sinks.items():
+        owed = list_owed([*(told or []), *news], name)
+        if _send(name, send, owed):
+            append_alerts(
+                settings.lake, [replace(alert, event="delivered", sinks=name, raised_at=now) for alert in owed]
+            )
+    return news
+
+
+def _open(finding: Finding, files: str | None, sinks: str, run: Run, now: dt.datetime) -> Alert:
+    return Alert(
+        uuid.uuid4().hex,
+        "opened",
+        finding.incident,
+        finding.kind,
+        finding.message,
+        finding.table_name,
+        finding.check_name,
+        files or finding.source_file,
+        finding.runbook,
+        finding.look,
+        finding.tolerated,
+        sinks,
+        run.run_id,
+        now,
+    )
+
+
+def _send(name: str, send: Callable[[list[Alert]], None], alerts: list[Alert]) -> bool:
+    """Tell whether a sink took the alerts; why it did not is said without its address, which is a secret."""
+    if not alerts:
+        return False
+    try:
+        send(alerts)
+    except (OSError, HTTPException, ValueError) as error:
+        say(
+            f"warning: alerts: the {name} took none of {len(alerts)}; they go out with the next run ({_shorten(error)})"
+        )
+        return False
+    return True
+
+
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
