@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RAW ?= data_raw
 OUT ?= report.html
+METRICS ?= lakeops.prom
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status report test-data test crashtest bench bench-full holidays lint check clean
+.PHONY: help env demo incremental load status report metrics test-data test crashtest bench bench-full holidays lint check clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +38,9 @@ status: env ## What every bronze table holds, and how fresh it is
 
 report: env ## The state of the data as one HTML page   (OUT=report.html)
 	@$(BIN)/lakeops report --out $(OUT)
+
+metrics: env ## The same as a Prometheus text file   (METRICS=lakeops.prom)
+	@$(BIN)/lakeops metrics --out $(METRICS)
 
 test-data: env ## Every data test on every row (the main job tests what is new)
 	@$(BIN)/lakeops test-data

@@ -191,6 +191,27 @@ def write_report(
     console.say(f"wrote {out}")
 
 
+@app.command("metrics")
+def write_metrics(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write, replaced at once; without it they go to stdout")
+    ] = None,
+) -> None:
+    """Write the state of the data in Prometheus' text format; alert rules are in scripts/metrics/alerts.yml."""
+    from lakeops.alerts import count_open
+    from lakeops.facts import collect_facts
+    from lakeops.files import write_whole
+    from lakeops.metrics import render_metrics
+
+    settings = load_settings()
+    text = render_metrics(collect_facts(settings, dt.datetime.now(dt.UTC)), count_open(settings.lake))
+    if out is None:
+        print(text, end="")
+    else:
+        write_whole(out, text)
+        console.say(f"wrote {out}")
+
+
 @app.command()
 def generate(
     start_date: Annotated[str, typer.Option("--start-date", help="First day, YYYY-MM-DD")],
