@@ -8,7 +8,7 @@ OUT ?= report.html
 METRICS ?= lakeops.prom
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status report metrics test-data test crashtest bench bench-full holidays lint check clean
+.PHONY: help env demo incremental load status report metrics test-data test crashtest bench bench-full holidays prove lint check clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test: env ## All tests, on real Delta, DuckDB and dbt
 
 crashtest: env ## The long crash test: every change and write, and 500 kills at random (half an hour)
 	@PYTHONPATH=scripts:tests $(BIN)/python -m integration.crash_long
+
+prove: env ## Incremental = full: 300 sequences of landings and builds, others every time (an hour)
+	@PYTHONPATH=scripts:tests $(BIN)/python -m warehouse.prove
 
 bench: env ## How fast it is, as ratios against DuckDB's bare CSV to Parquet and against a short history
 	@$(BIN)/python scripts/bench/bench.py

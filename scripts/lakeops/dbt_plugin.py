@@ -7,6 +7,7 @@ contracts declare and nobody made yet, and leaves alone what is there.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from dbt.adapters.duckdb.plugins import BasePlugin
 
@@ -32,6 +33,10 @@ class Plugin(BasePlugin):
         check_tables(lake, contracts, load_ledger(lake))
         ensure_lake(lake, contracts)
         ensure_views(conn, lake, contracts)
+        if deferred := os.environ.get("LAKEOPS_DEFER_TO"):
+            # Under the name by which the models of that target know it.
+            other = Path(deferred).resolve()
+            conn.execute(f"attach if not exists '{other}' as {other.stem} (read_only)")
 
     def configure_cursor(self, cursor) -> None:
         # A session variable, read at run time: dbt would write an env_var into its parse cache and compiled files.

@@ -21,8 +21,10 @@
         {%- else -%}
             {%- set node = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
                 | selectattr('name', 'equalto', entry.ref) | first -%}
-            {%- set input = {'name': entry.ref, 'kind': 'ref', 'key': node.config.unique_key,
-                             'relation': ref(entry.ref)} -%}
+            {%- set relation = ref(entry.ref) -%}
+            {#- With --defer it may be of another warehouse, which keeps its own count of builds. -#}
+            {%- set input = {'name': entry.ref, 'kind': 'ref', 'key': node.config.unique_key, 'relation': relation,
+                             'state': adapter.quote(relation.database) ~ '.dbt_state'} -%}
         {%- endif -%}
         {%- set missing = own_key | reject('in', input.key) | list -%}
         {%- if entry.on -%}
@@ -47,7 +49,7 @@
   for the next build. A model that cannot trust its windows recomputes every key: then `everything` is true.
 -#}
 {% macro get_windows(inputs) %}
-    {%- set plan = {'everything': not is_incremental(), 'why': none, 'windows': {}} -%}
+    {%- set plan = {'everything': not is_incremental(), 'why': none, 'windows': {}, 'vanished': {}} -%}
     {%- set low = {} -%}
     {%- if is_incremental() -%}
         {%- do plan.update({'why': find_reason_to_distrust()}) -%}
@@ -66,19 +68,21 @@
         {%- if input.kind == 'source' -%}
             {%- set touched = input.name ~ ' touched' -%}
             {%- set of_table = " where table_name = '" ~ input.table ~ "' and batch_id > " ~ low.get(touched, -1) -%}
-            {%- do questions.append("select '" ~ input.name ~ "' as input, max(_batch_id) as high, null as other from "
-                ~ input.relation ~ " where _batch_id > " ~ low.get(input.name, -1)) -%}
+            {%- do questions.append("select '" ~ input.name ~ "' as input, max(_batch_id) as high, null as other,"
+                ~ " null as vanished from " ~ input.relation ~ " where _batch_id > " ~ low.get(input.name, -1)) -%}
             {%- do questions.append("select '" ~ touched ~ "', max(batch_id), (select max(batch_id) from "
-                ~ source('ops', 'manifest_processed_files') ~ of_table ~ ") from "
+                ~ source('ops', 'manifest_processed_files') ~ of_table ~ "), null from "
                 ~ source('ops', 'touched_keys') ~ of_table) -%}
         {%- else -%}
-            {%- do questions.append("select '" ~ input.name ~ "', max(revision), max(rebuilt_revision)"
-                ~ " from dbt_state.revisions where model = '" ~ input.name ~ "'") -%}
+            {%- set of_input = " where model = '" ~ input.name ~ "'" -%}
+            {%- do questions.append("select '" ~ input.name ~ "', max(revision), max(rebuilt_revision),"
+                ~ " (select max(revision) from " ~ input.state ~ ".vanished_keys" ~ of_input ~ ")"
+                ~ " from " ~ input.state ~ ".revisions" ~ of_input) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- set answers = {} -%}
     {%- for row in run_query(questions | join(' union all ')) -%}
-        {%- do answers.update({row[0]: {'high': row[1], 'other': row[2]}}) -%}
+        {%- do answers.update({row[0]: {'high': row[1], 'other': row[2], 'vanished': row[3]}}) -%}
     {%- endfor -%}
 
     {%- for name, answer in answers.items() -%}
@@ -96,6 +100,8 @@
             {%- do plan.update({'everything': true, 'why': name ~ ' was rebuilt'}) -%}
         {%- endif -%}
         {%- do plan.windows.update({name: {'low': known, 'high': [high, known] | max}}) -%}
+        {#- Mostly no key vanished since: then nobody need look, nor ask for the types of the keys. -#}
+        {%- do plan.vanished.update({name: answer.vanished is not none and answer.vanished > known}) -%}
     {%- endfor -%}
     {{ return(plan) }}
 {% endmacro %}
@@ -112,7 +118,7 @@
         from dbt_state.revisions
         where model = '" ~ model.name ~ "'") -%}
     {%- if found | length == 0 -%} {{ return('how far it had got is not known') }}
-    {%- elif found.rows[0][0] != model.checksum.checksum -%} {{ return('its SQL has changed') }}
+    {%- elif found.rows[0][0] != get_checksum() -%} {{ return('its SQL has changed') }}
     {%- elif not found.rows[0][1] -%} {{ return('it was built from another lake') }}
     {%- elif not found.rows[0][2] -%} {{ return('it has taken in more than the lake has') }}
     {%- endif -%}
@@ -122,6 +128,10 @@
 {#- Pre-hook, inside the model's transaction: fix the windows, and for an incremental build collect the keys. -#}
 {% macro collect_affected_keys() %}
 {%- if execute and model.config.materialized == 'incremental' %}
+    {%- if flags.EMPTY and is_incremental() %}
+        {%- set way_out = "Build it in a warehouse of its own: LAKEOPS_WAREHOUSE=/tmp/empty.duckdb" -%}
+        {{ exceptions.raise_compiler_error("--empty would take all rows of " ~ this ~ " for gone. " ~ way_out) }}
+    {%- endif %}
     {%- set key = config.get('unique_key') %}
     {%- set inputs = get_inputs() %}
     {%- set plan = get_windows(inputs) %}
@@ -165,9 +175,10 @@
     {%- else %}
         {%- set rows = plan.windows[input.name] %}
         {%- set gone = plan.windows[input.name ~ ' touched'] if input.kind == 'source' else rows %}
+        {%- set is_gone = gone.high > gone.low and (input.kind == 'source' or plan.vanished[input.name]) %}
         select {{ input.key | join(', ') }}{{ presence }} from {{ input.relation }}
         where {{ stamp ~ ' > ' ~ rows.low ~ ' and ' ~ stamp ~ ' <= ' ~ rows.high if rows.high > rows.low else 'false' }}
-        {%- if gone.high > gone.low %}
+        {%- if is_gone %}
         {%- set type = {} %}
         {%- for column in adapter.get_columns_in_relation(input.relation) -%}
             {%- do type.update({column.name: column.dtype}) -%}
@@ -180,7 +191,7 @@
         from {{ source('ops', 'touched_keys') }}
         where table_name = '{{ input.table }}' and batch_id > {{ gone.low }} and batch_id <= {{ gone.high }}
         {%- else %}
-        from dbt_state.vanished_keys
+        from {{ input.state }}.vanished_keys
         where model = '{{ input.name }}' and revision > {{ gone.low }} and revision <= {{ gone.high }}
         {%- endif %}
         {%- endif %}
@@ -193,6 +204,7 @@
   a BIGINT or DATE column whose range over the affected keys lets DuckDB skip files; the first key column if it is one.
 -#}
 {% macro is_affected(columns=none, prune_by=none) %}
+{{- affected_marks()[0] }}
 {#- A unit test has no `this`; it sees the full build. -#}
 {%- if this and is_incremental() -%}
     {%- set columns = columns or config.get('unique_key') -%}
@@ -204,4 +216,10 @@
     {%- endfor %}
 {%- else -%} true
 {%- endif -%}
-{% endmacro %}
+{{ affected_marks()[1] }}
+{%- endmacro %}
+
+{#- Comments around that condition, by which the rest of the SQL can be told from it. -#}
+{% macro affected_marks() -%}
+    {{ return(['/* affected */', '/* ... */']) }}
+{%- endmacro %}

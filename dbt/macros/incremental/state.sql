@@ -21,21 +21,22 @@
     create table if not exists dbt_state.tested (test_id varchar not null, through bigint not null);
 {% endmacro %}
 
-{#- The build that is going on: stamped on the rows it writes, so that readers of the model find them. -#}
-{% macro this_revision() %}
-    {%- set revision = {'next': 1} -%}
-    {%- if execute and has_state_tables() -%}
-        {%- set of_model = " where model = '" ~ model.name ~ "'" -%}
-        {%- set built = run_query("select max(revision) from dbt_state.revisions" ~ of_model) -%}
-        {%- do revision.update({'next': (built.rows[0][0] or 0) + 1}) -%}
-    {%- endif -%}
-    cast({{ revision['next'] }} as bigint)
+{#-
+  The build that is going on: stamped on the rows it writes, so that readers of the model find them. A subquery and not
+  its result, so that the same model compiles to the same SQL every time.
+-#}
+{% macro this_revision() -%}
+    (select coalesce(max(revision), 0) + 1 from dbt_state.revisions where model = '{{ model.name }}')
 {%- endmacro %}
 
-{#- `dbt compile` and `dbt docs` run no hooks and may meet a warehouse that was never built. -#}
-{% macro has_state_tables() %}
-    {%- set found = run_query("select count(*) from duckdb_tables() where schema_name = 'dbt_state'") -%}
-    {{ return(found.rows[0][0] >= 3) }}
+{#-
+  What a model's rows are made by: its file (configuration too) and the SQL it compiles to, that is with what macros and
+  contracts put into it. Without the condition of `is_affected`, which full and incremental builds do not share.
+-#}
+{% macro get_checksum() %}
+    {%- set begin, end = affected_marks() -%}
+    {%- set condition = '(?s)' ~ modules.re.escape(begin) ~ '.*?' ~ modules.re.escape(end) -%}
+    {{ return(local_md5(model.checksum.checksum ~ modules.re.sub(condition, '', compiled_code))) }}
 {% endmacro %}
 
 {#- Post-hook, inside the model's transaction: remember what this build has taken in. -#}
@@ -51,7 +52,7 @@
         '{{ model.name }}',
         coalesce(max(revision), 0) + 1,
         {{ 'coalesce(max(revision), 0) + 1' if rebuilt else 'coalesce(max(rebuilt_revision), 0)' }},
-        '{{ model.checksum.checksum }}',
+        '{{ get_checksum() }}',
         lake_root(),
         '{{ invocation_id }}',
         now()
