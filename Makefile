@@ -8,7 +8,7 @@ OUT ?= report.html
 METRICS ?= lakeops.prom
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status report metrics test-data test crashtest bench bench-full holidays prove lint check clean
+.PHONY: help env demo incremental load status report metrics test-data test crashtest bench bench-full holidays prove lint check clean quality
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ incremental: env ## The main job: load, build, test, summary   (RAW=data_raw)
 
 load: env ## Only load raw files into bronze   (RAW=data_raw)
 	@$(BIN)/lakeops load --raw $(RAW)
+
+quality: env ## What is wrong with the data now, since when, and how it moved
+	@$(BIN)/lakeops quality
 
 status: env ## What every bronze table holds, and how fresh it is
 	@$(BIN)/lakeops status

@@ -7,7 +7,7 @@
     {%- set results = [] -%}
     {%- for id in selected_resources -%}
         {%- do results.append({'unique_id': id, 'status': 'skipped', 'timing': [], 'thread_id': 'main',
-            'execution_time': 0, 'adapter_response': {}, 'message': none, 'failures': none, 'compiled': none,
+            'execution_time': 0, 'adapter_response': {}, 'message': not_reached(), 'failures': none, 'compiled': none,
             'compiled_code': none, 'relation_name': none}) -%}
     {%- endfor -%}
     {%- set metadata = {'dbt_schema_version': 'https://schemas.getdbt.com/dbt/run-results/v6.json',
@@ -24,3 +24,6 @@
     ) to {{ sql_text(target_path ~ '/run_results.json') }} (format json)
 {%- endif %}
 {% endmacro %}
+
+{#- The message of a node that the run had still before it. -#}
+{% macro not_reached() %}{{ return('not reached') }}{% endmacro %}

@@ -1,46 +1,38 @@
 {#-
-  On-run-end: append what every test of this run came to, passes too, to the Delta table ops/delta/dbt_test_results. It
-  is written here and nowhere else first, so that losing the warehouse right after a typed `dbt test` loses no row.
-  One INSERT: all rows or none. Nothing in this macro may raise (dbt would then exit with 2 and hide the tests' own
-  result); what can go wrong goes wrong in the statement it returns, which dbt reports as a failed hook.
+  Append what every test of a run came to, passes too, to the record dbt_test_results: rows tested are counted now, so
+  not for a run that is recorded later.
 -#}
-{% macro record_test_results(results) %}
-{%- if execute %}
-    {%- set outcomes = [] -%}
-    {%- for result in results if result.node.resource_type in ['test', 'unit_test'] -%}
-        {%- do outcomes.append(describe_test_result(result)) -%}
-    {%- endfor -%}
-    {%- if outcomes %}
-        {%- set relations = find_countable_relations(outcomes) %}
-        {%- set through = get_tested_through(outcomes) %}
-        {%- set windows = [] %}
-        {%- for outcome in outcomes if outcome.table in relations %}
-            {%- do outcome.update({'low': through.get(outcome.id, -1) if outcome.stamp else -1}) %}
-            {%- do windows.append((outcome.table, outcome.stamp, outcome.low)) %}
-        {%- endfor %}
-        {%- set lake = run_query("select lake_root()").rows[0][0] %}
-attach '{{ dbt.escape_single_quotes(lake) }}/ops/delta/dbt_test_results' as test_results_record (type delta);
-insert into test_results_record
+{% macro insert_test_results(outcomes, run) %}
+    {%- set relations = find_countable_relations(outcomes) if run.is_over else [] %}
+    {%- set through = get_tested_through(outcomes) %}
+    {%- set windows = [] %}
+    {#- A unit test reads rows of its own, and a window stands once, or its tests would be recorded twice. #}
+    {%- for outcome in outcomes if outcome.table in relations and not outcome.is_unit %}
+        {%- do outcome.update({'low': through.get(outcome.id, -1) if outcome.stamp else -1}) %}
+        {%- do windows.append((outcome.table, outcome.stamp if outcome.low >= 0 else none, outcome.low)) %}
+    {%- endfor %}
+{{ attach_record('dbt_test_results') }}
+insert into dbt_test_results_record
 with counted as (
-        {%- for table, stamp, low in windows | unique %}
+    {%- for table, stamp, low in windows | unique %}
     select '{{ table }}' as table_name, {{ low }} as low, count(*) as rows_tested from {{ table }}
     {{- ' where ' ~ stamp ~ ' > ' ~ low if low >= 0 }}
     {{- ' union all' if not loop.last }}
-        {%- else %}
+    {%- else %}
     select null as table_name, null as low, null as rows_tested where false
-        {%- endfor %}
+    {%- endfor %}
 ),
 outcomes (
     test_name, test_type, table_name, column_name, severity, status, failures, seconds, message, failures_relation,
     unique_id, low
 ) as (
     values
-        {%- for outcome in outcomes %}
-    ({{ outcome.literals | join(', ') }}, {{ outcome.low | default(-1) }}){{ ',' if not loop.last }}
-        {%- endfor %}
+    {%- for outcome in outcomes %}
+    ({{ outcome.literals | join(', ') }}, {{ outcome.low | default('null') }}){{ ',' if not loop.last }}
+    {%- endfor %}
 )
 select
-    '{{ invocation_id }}' as run_id,
+    '{{ run.id }}' as run_id,
     test_name,
     test_type,
     table_name,
@@ -58,30 +50,28 @@ select
     message,
     failures_relation,
     unique_id,
-    '{{ invocation_args_dict.get('which', '') }}' as command,
-    timestamptz '{{ run_started_at.isoformat() }}' as checked_at
+    '{{ run.command }}' as command,
+    timestamptz '{{ run.started_at }}' as checked_at
 from outcomes
 left join counted using (table_name, low);
-detach test_results_record;
-{{ remember_tested(outcomes) }}
-    {%- else -%} select 1
-    {%- endif -%}
-{%- endif -%}
+detach dbt_test_results_record;
 {% endmacro %}
 
 {#- One test's outcome as SQL literals, in the order of `outcomes` above. -#}
-{% macro describe_test_result(result) %}
+{% macro describe_test_result(result, run_stores=flags.STORE_FAILURES) %}
     {%- set node = result.node -%}
     {%- set status = result.status | string | lower -%}
     {%- set is_unit = node.resource_type == 'unit_test' -%}
     {%- set tested = graph.nodes.get(get_tested_id(node)) or graph.sources.get(get_tested_id(node)) -%}
     {%- set table = (tested.schema ~ '.' ~ (tested.alias or tested.identifier)) if tested else none -%}
     {%- set kind = node.test_metadata.name if node.test_metadata else ('unit_test' if is_unit else 'singular') -%}
-    {%- set stores = not is_unit and (node.config.store_failures or flags.STORE_FAILURES) -%}
-    {%- set stored = node.relation_name if stores and result.failures else none -%}
+    {%- set stores = not is_unit and (node.config.store_failures or run_stores) -%}
+    {%- set relation = (result.relation_name or node.relation_name) if stores and result.failures else none -%}
+    {%- set stored = relation | replace('"', '') | replace(target.database ~ '.', '', 1) if relation else none -%}
     {%- set finished = status in ['pass', 'warn', 'fail'] -%}
     {%- set stamp = get_stamp(node) if node.test_metadata else none -%}
-    {{ return({'id': node.unique_id, 'table': table, 'is_unit': is_unit, 'status': status, 'stamp': stamp,
+    {{ return({'id': node.unique_id, 'name': node.name, 'table': table, 'column': node.column_name, 'stored': stored,
+         'is_unit': is_unit, 'status': status, 'stamp': stamp,
         'model': tested.name if stamp == '_revision' else none,
         'source_table': tested.name if stamp == '_batch_id' else none, 'literals': [
         sql_text(node.name),
@@ -93,7 +83,7 @@ detach test_results_record;
         (result.failures or 0) | string if finished else 'null',
         (result.execution_time or 0) | string,
         sql_text(result.message),
-        sql_text(stored | replace('"', '') | replace(target.database ~ '.', '', 1) if stored else none),
+        sql_text(stored),
         sql_text(node.unique_id),
     ]}) }}
 {% endmacro %}

@@ -148,6 +148,59 @@ def incremental(raw: RawOption = None, as_json: JsonOption = False) -> None:
         report.show_next_steps()
 
 
+quality = typer.Typer(
+    help="What is wrong with the data now, since when, and how it moved.", invoke_without_command=True
+)
+app.add_typer(quality, name="quality")
+
+
+@quality.callback()
+def show_quality(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Show what is wrong with the data now, since when, and how it moved."""
+    if context.invoked_subcommand is None:
+        _answer("wrong_now", as_json=as_json)
+
+
+@quality.command("sql")
+def ask_question(
+    name: Annotated[str | None, typer.Argument(help="A question; without one they are listed")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer one of the runbooks' questions (dbt/analyses/monitoring), or list them."""
+    from lakeops import report
+    from lakeops.quality import list_questions
+
+    if name is None:
+        report.show_questions(list_questions(load_settings()), as_json=as_json)
+    else:
+        _answer(name, as_json=as_json)
+
+
+@quality.command("backtest")
+def backtest(as_json: JsonOption = False) -> None:
+    """Hold every anomaly rule of the contracts, on or off, against all days there are: how often would it warn?"""
+    from lakeops import report
+    from lakeops.contract import load_contracts
+    from lakeops.quality import run_backtest
+
+    settings = load_settings()
+    report.show_backtests(run_backtest(settings, load_contracts(settings.models)), as_json=as_json)
+
+
+@quality.command("prune")
+def prune() -> None:
+    """Delete rows of the records in lake/ops that are older than their retention (dbt/models/ops/ops.yml)."""
+    for name, count in pipeline.run_prune(load_settings()).items():
+        console.say(f"{name}: {count:,} row(s) deleted")
+
+
+def _answer(name: str, *, as_json: bool) -> None:
+    from lakeops import report
+    from lakeops.quality import ask
+
+    report.show_answer(*ask(load_settings(), name), as_json=as_json)
+
+
 @app.command("test-data")
 def test_data() -> None:
     """Run every data test on every row, with stored failures; the main job reads only what is new."""

@@ -59,6 +59,8 @@ BUILD = ("run", "--select", "tag:incremental")
 # The demo's week, 2024-03-25 to 31, arrives as a week does: not all at once.
 DEMO_LANDINGS = ((dt.date(2024, 3, 25), 3), (dt.date(2024, 3, 28), 2), (dt.date(2024, 3, 30), 2))
 DEMO_SEED = 42
+# A first load of a long history may have many; all of them are in data_anomalies.
+ANOMALIES_SAID = 10
 # Two people who start the job at once: the second waits this long before it gives up.
 LOCK_PATIENCE_SECONDS = 10.0
 
@@ -440,7 +442,24 @@ def build_and_publish(settings: Settings, outcome: IncrementalOutcome) -> None:
     What a failing test would have let through stays in the warehouse: readers keep the last good version, and the next
     run in which the tests hold publishes it.
     """
-    from lakeops.publish import publish_gold, read_revisions
+    from lakeops.publish import publish_gold
+
+    revisions = _build_and_test(settings, outcome)
+    if revisions is not None:
+        started = time.monotonic()
+        outcome.published = publish_gold(settings, revisions)
+        outcome.stale = _find_stale(settings)
+        outcome.add_seconds(publish=time.monotonic() - started)
+    if outcome.published is not None and any(load.batches for load in outcome.loads):
+        started = time.monotonic()
+        record_pruning(settings, load_contracts(settings.models))
+        outcome.add_seconds(explain=time.monotonic() - started)
+    _record_quality(settings, outcome)
+
+
+def _build_and_test(settings: Settings, outcome: IncrementalOutcome) -> dict[str, int] | None:
+    """Build and test; returns the revisions of the models that were tested, None if not all of it held."""
+    from lakeops.publish import read_revisions
     from lakeops.warehouse import run_dbt
 
     say(f"dbt {' '.join(BUILD)}; dbt {' '.join(TEST_DATA)} …")
@@ -449,16 +468,30 @@ def build_and_publish(settings: Settings, outcome: IncrementalOutcome) -> None:
         outcome.steps.append(step)
         outcome.add_seconds(**{name: step.seconds})
         if step.failed:
-            return
+            return None
         revisions = revisions or read_revisions(settings)
+    return revisions
+
+
+def _record_quality(settings: Settings, outcome: IncrementalOutcome) -> None:
+    """Keep what the new days look like and the day's metrics, whatever came of the tests."""
+    from lakeops.publish import publish_metrics
+    from lakeops.quality import judge_new_days, profile_new_days
+
     started = time.monotonic()
-    outcome.published = publish_gold(settings, revisions)
-    outcome.stale = _find_stale(settings)
-    outcome.add_seconds(publish=time.monotonic() - started)
-    if any(load.batches for load in outcome.loads):
-        started = time.monotonic()
-        record_pruning(settings, load_contracts(settings.models))
-        outcome.add_seconds(explain=time.monotonic() - started)
+    contracts = load_contracts(settings.models)
+    try:
+        profile_new_days(settings, contracts, _now())
+        unusual = judge_new_days(settings, contracts, _now())
+        for sentence in unusual[:ANOMALIES_SAID]:
+            say(f"anomaly: {sentence}")
+        if len(unusual) > ANOMALIES_SAID:
+            say(f"{len(unusual) - ANOMALIES_SAID} more: lakeops quality sql anomalies")
+        publish_metrics(settings)
+    except LakeopsError as error:
+        # What the run itself came to is the news; the next run catches up on this.
+        say(f"warning: quality metrics are not up to date: {' '.join(str(error).split())[:300]}")
+    outcome.add_seconds(quality=time.monotonic() - started)
 
 
 def _find_stale(settings: Settings) -> list[str]:
@@ -483,7 +516,16 @@ def run_data_tests(settings: Settings) -> IncrementalOutcome:
         (step,) = run_dbt(settings, TEST_DATA)
         outcome.steps.append(step)
         outcome.add_seconds(test=step.seconds)
+        _record_quality(settings, outcome)
     return outcome
+
+
+def run_prune(settings: Settings) -> dict[str, int]:
+    """Delete rows of the lake's records that are older than their retention; returns how many, by record."""
+    from lakeops.quality import prune_records
+
+    with open_lake(settings) as (contracts, _):
+        return prune_records(settings.lake, contracts, _now())
 
 
 def record_pruning(settings: Settings, contracts: Contracts) -> None:

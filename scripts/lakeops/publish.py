@@ -29,6 +29,9 @@ from lakeops.warehouse import connect, define_records, prepare_connection
 
 # A part's rows pass through memory; the first publish of a long history must not.
 ROWS_PER_PART = 500_000
+METRICS = "data_quality_metrics"
+# What a dead run came to is recorded when the next one starts: days that are over may still change for so long.
+METRICS_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,56 @@ def publish_gold(settings: Settings, tested: dict[str, int]) -> list[Published]:
         views = _read_views(connection, [model for model in models if model.materialized == "view"])
     switch_readers(settings, {entry.model: entry.version for entry in published}, views)
     return sorted(published, key=lambda entry: entry.model)
+
+
+def publish_metrics(settings: Settings) -> Published | None:
+    """Bring the published quality metrics up to the warehouse's, whatever came of the tests: bad news is not held back.
+
+    Only days whose rows differ are written. What a day once showed stays, also what only held at that moment
+    (freshness) or is no longer kept.
+
+    Returns
+    -------
+    What was done; None if nothing was built yet.
+
+    Raises
+    ------
+    BronzeCommitError : the lake cannot be written.
+    LockedError : another process holds the warehouse.
+    """
+    path = settings.lake.gold(METRICS)
+    grain = ["table_name", "check_type", "check_name", "column_name", "check_date", "business_date"]
+    with connect(settings.warehouse) as connection:
+        known = "select count(*) from duckdb_views() where schema_name = 'main' and view_name = ?"
+        if not connection.execute(known, [METRICS]).fetchone()[0]:
+            return None
+        columns = _describe(connection, f"main.{METRICS}")
+        table = _ensure_table(path, connection, f"main.{METRICS}", columns)
+        names, scan = _quote(columns), f"delta_scan({_literal(path)})"
+        since = (
+            f"coalesce(least(cast(now() as date) - {METRICS_DAYS}, (select max(check_date) from {scan})),"
+            " date '0001-01-01')"
+        )
+        connection.execute(
+            f"create or replace temp table metrics as select {names} from main.{METRICS} where check_date >= {since}"
+        )
+        connection.execute(
+            f"create or replace temp table metrics_before as select {names} from {scan} where check_date >= {since}"
+        )
+        same = " and ".join(f"metrics.{name} is not distinct from before.{name}" for name in grain)
+        connection.execute(
+            f"insert into metrics select {names} from metrics_before as before"
+            f" where not exists (select 1 from metrics where {same})"
+        )
+        connection.execute(
+            "create or replace temp table publish_keys as"
+            " select distinct check_date from (from metrics except all from metrics_before)"
+        )
+        keys = pl.DataFrame(pl.from_arrow(connection.execute("from publish_keys").to_arrow_table()))
+        if not keys.height:
+            return Published(METRICS, table.version())
+        model = _Model(METRICS, "metrics", ("check_date",), "table", frozenset())
+        return _commit_changes(connection, path, table, model, columns, keys)
 
 
 def _read_models(manifest: Path) -> list[_Model]:
@@ -263,7 +316,7 @@ def _quote(columns: list[str]) -> str:
 def _read_views(connection: duckdb.DuckDBPyConnection, models: list[_Model]) -> dict[str, str]:
     """Return the definitions of views by relation, no longer bound to the file they were made in."""
     catalog = connection.execute("select current_catalog()").fetchone()[0]
-    wanted = [*(model.relation for model in models), "main.data_quality_metrics"]
+    wanted = [*(model.relation for model in models), f"main.{METRICS}"]
     found = dict(
         connection.execute(
             "select schema_name || '.' || view_name, sql from duckdb_views() where not internal"

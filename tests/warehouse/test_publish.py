@@ -32,8 +32,11 @@ def land_day(clone: Clone, day: int, *quantities: int) -> None:
 
 
 def read_versions(clone: Clone) -> dict[str, int]:
+    """Return the newest version of every table of gold; not of the quality metrics, which no gate holds back."""
     logs = (clone.root / "lake" / "gold").rglob("_delta_log")
-    return {log.parent.name: len(list(log.glob("*.json"))) - 1 for log in logs}
+    versions = {log.parent.name: len(list(log.glob("*.json"))) - 1 for log in logs}
+    versions.pop("data_quality_metrics", None)
+    return versions
 
 
 def read_sales(clone: Clone) -> list[list[str]]:

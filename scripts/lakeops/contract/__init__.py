@@ -3,6 +3,7 @@
 from lakeops.contract.model import (
     LOADER_COLUMNS,
     ROW_TESTS,
+    AnomalyRule,
     Column,
     Contract,
     Contracts,
@@ -10,12 +11,14 @@ from lakeops.contract.model import (
     Expectation,
     Load,
     Record,
+    Retention,
 )
 from lakeops.contract.reader import load_contracts
 
 __all__ = [
     "LOADER_COLUMNS",
     "ROW_TESTS",
+    "AnomalyRule",
     "Column",
     "Contract",
     "Contracts",
@@ -23,5 +26,6 @@ __all__ = [
     "Expectation",
     "Load",
     "Record",
+    "Retention",
     "load_contracts",
 ]

@@ -206,6 +206,42 @@ class Load(BaseModel):
         return self
 
 
+class AnomalyRule(BaseModel):
+    """One entry under `config.meta.anomalies`: how far a measure of a business day may be from what is usual.
+
+    Parameters
+    ----------
+    threshold : distance in units of the usual spread (robust z-score) above which a day, or a row, warns.
+    warm_up : with fewer earlier days of the same weekday, a day is not judged.
+    backtest : what `lakeops quality backtest` said when the rule was switched on; without it the rule is off.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    measure: Literal["volume", "null_share", "distinct_share", "category_share", "mean", "median", "outliers"]
+    column: str | None = None
+    threshold: Annotated[float, Field(gt=0)]
+    warm_up: Annotated[int, Field(ge=3, le=12)] = 4
+    reason: Annotated[str, Field(min_length=10)]
+    backtest: Annotated[str, Field(min_length=10)] | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Tell whether days are judged by the rule, and not only tried."""
+        return self.backtest is not None
+
+    @property
+    def label(self) -> str:
+        """Return measure and column as a person would write them."""
+        return f"{self.measure} of {self.column}" if self.column else self.measure
+
+    @model_validator(mode="after")
+    def _check_column(self) -> AnomalyRule:
+        if (self.column is None) != (self.measure == "volume"):
+            raise ValueError("volume is of the whole table; every other measure names its column")
+        return self
+
+
 @dataclass(frozen=True)
 class Contract:
     """What one bronze table promises.
@@ -218,6 +254,7 @@ class Contract:
     expectations : row tests the loader enforces.
     freshness : hours after which the table is stale, as {"warn": h, "error": h}; empty if never.
     file : the YAML file it stands in.
+    anomalies : what of its days is compared with their history.
     """
 
     schema: str
@@ -228,6 +265,7 @@ class Contract:
     expectations: tuple[Expectation, ...]
     freshness: dict[str, float] = field(hash=False)
     file: Path
+    anomalies: tuple[AnomalyRule, ...] = ()
 
     @property
     def name(self) -> str:
@@ -248,11 +286,20 @@ class Contract:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """How long a record's rows are kept: `days`, counted from the time in the column `by`."""
+
+    days: int
+    by: str
+
+
+@dataclass(frozen=True)
 class Record:
     """A record the lake keeps about itself: a Delta table under ops, and a view of the same name."""
 
     name: str
     columns: tuple[Column, ...]
+    retention: Retention | None = None
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from lakeops.contract.model import (
     OPS_SOURCE,
     ROW_TESTS,
+    AnomalyRule,
     Column,
     Contract,
     Contracts,
@@ -25,6 +26,7 @@ from lakeops.contract.model import (
     Expectation,
     Load,
     Record,
+    Retention,
 )
 from lakeops.contract.place import Place
 from lakeops.errors import ContractError
@@ -57,10 +59,11 @@ def load_contracts(models: Path) -> Contracts:
             for index, table in enumerate(source.get("tables") or []):
                 place = Place(file, text, ("sources", position, "tables", index))
                 meta = _dig(table, "config", "meta") or {}
-                _check_spelling(meta, ["load"], "a key of a table's meta", place.at("config", "meta"))
                 if source.get("name") == OPS_SOURCE:
-                    records.append(Record(table["name"], _read_columns(table, place)))
-                elif meta.get("load") is not None:
+                    records.append(_read_record(table, place))
+                    continue
+                _check_spelling(meta, ["load", "anomalies"], "a key of a table's meta", place.at("config", "meta"))
+                if meta.get("load") is not None:
                     tables.append(_read_contract(source, table, place))
     _check_unique([contract.name for contract in tables], models)
     # Batches of one lake are told apart by table name alone, e.g. in quarantine/delta/<table>.
@@ -117,7 +120,7 @@ def _read_contract(source: dict[str, Any], table: dict[str, Any], place: Place) 
     try:
         load = Load.model_validate(table["config"]["meta"]["load"])
     except ValidationError as error:
-        raise _explain(error, load_place) from error
+        raise _explain(error, load_place, "load", Load) from error
     columns = _read_columns(table, place)
     names = [column.name for column in columns]
     for key, wanted in (
@@ -155,7 +158,69 @@ def _read_contract(source: dict[str, Any], table: dict[str, Any], place: Place) 
         expectations=tuple(_read_expectations(table, load, columns, place)),
         freshness=_read_freshness(source, table, place),
         file=place.file,
+        anomalies=tuple(_read_anomalies(table, load, columns, place)),
     )
+
+
+_NUMBERS = ("bigint", "decimal", "double")
+
+
+def _read_anomalies(
+    table: dict[str, Any], load: Load, columns: tuple[Column, ...], place: Place
+) -> Iterator[AnomalyRule]:
+    known = {column.name: column for column in columns}
+    for index, entry in enumerate(_dig(table, "config", "meta", "anomalies") or []):
+        at = place.at("config", "meta", "anomalies", index)
+        try:
+            rule = AnomalyRule.model_validate(entry)
+        except ValidationError as error:
+            raise _explain(error, at, "anomalies", AnomalyRule) from error
+        problem = None
+        if load.business_date is None:
+            problem = "a table with a business_date: days are compared with days"
+        elif rule.column is not None:
+            if rule.column not in known:
+                raise _unknown(at.at("column"), "a column", rule.column, list(known))
+            column = known[rule.column]
+            if rule.measure in ("mean", "median", "outliers") and column.type.kind not in _NUMBERS:
+                problem = "a column of numbers"
+            elif rule.measure in ("mean", "median", "outliers", "category_share") and column.personal:
+                problem = "a column that is not personal: its values would be shown"
+            elif rule.measure in ("mean", "median") and (rule.column in load.key or rule.column.endswith("_id")):
+                problem = "a column that counts or measures: of a key there is none"
+        if problem:
+            raise ContractError(
+                "An anomaly rule asks for what cannot be compared.",
+                where=str(at),
+                expected=problem,
+                found=rule.label,
+                next_step="name another column or measure, or take the rule away; see docs/contracts.md",
+            )
+        yield rule
+
+
+def _read_record(table: dict[str, Any], place: Place) -> Record:
+    meta = _dig(table, "config", "meta") or {}
+    _check_spelling(meta, ["retention", "rows_per_test"], "a key of a record's meta", place.at("config", "meta"))
+    columns = _read_columns(table, place)
+    kept = meta.get("retention")
+    if kept is None:
+        return Record(table["name"], columns)
+    at = place.at("config", "meta", "retention")
+    kept = kept if isinstance(kept, dict) else {"retention": kept}
+    days = kept.get("days")
+    if kept.keys() != {"days", "by"} or not isinstance(days, int) or days < 1:
+        raise ContractError(
+            "How long a record is kept cannot be read.",
+            where=str(at),
+            expected="{days: a number above 0, by: a column of type timestamp}",
+            found=str(kept),
+            next_step="write both keys, and no other",
+        )
+    times = [column.name for column in columns if column.type.kind == "timestamp"]
+    if kept["by"] not in times:
+        raise _unknown(at.at("by"), "a column of type timestamp", str(kept["by"]), times)
+    return Record(table["name"], columns, Retention(days, kept["by"]))
 
 
 _DAYS = ("date", "timestamp")
@@ -361,19 +426,24 @@ def _read_freshness(source: dict[str, Any], table: dict[str, Any], place: Place)
     return limits
 
 
-def _explain(error: ValidationError, place: Place) -> ContractError:
+def _explain(error: ValidationError, place: Place, what: str, model: type[BaseModel]) -> ContractError:
     # A misspelt key also leaves the right one missing; the misspelling is what helps.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     spot = place.at(*first["loc"])
     if first["type"] == "extra_forbidden":
-        return _unknown(spot, "a load key", str(first["loc"][-1]), list(Load.model_fields))
+        return _unknown(
+            spot,
+            f"a key of {what}" if model is not Load else "a load key",
+            str(first["loc"][-1]),
+            list(model.model_fields),
+        )
     found = "nothing" if first["type"] == "missing" else repr(first["input"])[:200]
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     expected = {"missing": "a value: this key must be set", "too_short": "at least one entry"}.get(
         first["type"], expected
     )
     return ContractError(
-        f"The contract's load setting {'.'.join(map(str, first['loc'])) or 'load'} cannot be used.",
+        f"The contract's {what} setting {'.'.join(map(str, first['loc'])) or what} cannot be used.",
         where=str(spot),
         expected=expected,
         found=found,

@@ -11,6 +11,7 @@ from lakeops.console import print_json, print_table, say
 if TYPE_CHECKING:  # the generator and dbt take seconds to import, and most commands need neither
     from lakeops.generate import Summary
     from lakeops.publish import Published
+    from lakeops.quality import Backtest, Question
     from lakeops.warehouse import DbtOutcome
 
 # A person reads so many names; the records have the rest.
@@ -103,6 +104,51 @@ def show_quarantine_records(records: list[dict[str, Any]], *, as_json: bool) -> 
         print(f"  | {record['raw_record']}")
     if not records:
         say("nothing is in quarantine")
+
+
+def show_questions(questions: list[Question], *, as_json: bool) -> None:
+    """Print the questions that can be asked, and what each means."""
+    if as_json:
+        print_json([asdict(question) for question in questions])
+    else:
+        print_table(["question", "meaning"], [(question.name, question.meaning) for question in questions])
+
+
+def show_answer(columns: list[str], rows: list[tuple[Any, ...]], *, as_json: bool) -> None:
+    """Print the rows that answer a question."""
+    if as_json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    elif rows:
+        print_table(columns, rows)
+    else:
+        say("nothing")
+
+
+def show_backtests(backtests: list[Backtest], *, as_json: bool) -> None:
+    """Print how often each anomaly rule would have warned."""
+    if as_json:
+        print_json([asdict(test) | {"rule": test.rule.model_dump()} for test in backtests])
+        return
+    print_table(
+        ["table", "measure", "column", "threshold", "on", "days", "judged", "warned", "largest below", "warned last"],
+        [
+            (
+                test.table_name,
+                test.rule.measure,
+                test.rule.column,
+                test.rule.threshold,
+                "on" if test.rule.is_on else "off",
+                test.days,
+                test.judged,
+                len(test.warned),
+                None if test.largest is None else round(test.largest, 1),
+                ", ".join(map(str, test.warned[-3:])) or None,
+            )
+            for test in backtests
+        ],
+    )
+    if any(not test.rule.is_on for test in backtests):
+        say("a rule that is off judges no day: write what this says of it under its key backtest to switch it on")
 
 
 def show_replays(replays: list[Replay]) -> None:

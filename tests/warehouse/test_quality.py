@@ -1,0 +1,162 @@
+"""The mart after real runs: what moved, since when; published behind a closed gate; every question has its answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, Clone
+
+ORDERS = (
+    "order_id,order_ts,order_dt_local,customer_id,store_id,channel,payment_method,coupon_code,shipping_fee,currency"
+)
+SERVING = "duckdb/serving.duckdb"
+QUESTIONS = sorted((ROOT / "dbt" / "analyses" / "monitoring").glob("*.sql"))
+GRAIN = "table_name, check_type, check_name, column_name, check_date, business_date"
+
+
+def land_orders(clone: Clone, name: str, *rows: tuple[int, int, str]) -> None:
+    """Land orders given as key, day of March and coupon."""
+    path = clone.root / "data_raw" / "orders" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{key},2024-03-{day}T10:00:00,2024-03-{day},1,1,Web,CARD,{coupon},1.00,AUD" for key, day, coupon in rows]
+    path.write_text("\n".join([ORDERS, *lines]) + "\n")
+
+
+def read_metric(clone: Clone, kind: str, what: str = "true", columns: str = "value, pass_rate, failures, rows, status"):
+    return clone.query(
+        f"select {columns} from data_quality_metrics where check_type = '{kind}' and {what}"
+        " order by table_name, check_name, column_name, business_date"
+    )
+
+
+@pytest.fixture(scope="module")
+def shop(clone: Clone) -> Clone:
+    """A clone in which orders of two days came, and then a late one without a coupon."""
+    land_orders(clone, "order_dt=2024-03-25/a.csv", (1, 25, "X"), (2, 25, "X"), (2, 25, "X"))
+    land_orders(clone, "order_dt=2024-03-26/a.csv", (3, 26, "X"))
+    clone.run("lakeops load")
+    land_orders(clone, "order_dt=2024-03-25/late.csv", (4, 25, ""))
+    test = clone.root / "dbt" / "tests" / "nobody_orders_late.sql"
+    test.write_text("select * from {{ ref('silver_orders') }} where order_id = 4")
+    said = clone.run("lakeops incremental", expect=13).stderr
+    assert "Nothing was published" in said
+    return clone
+
+
+def test_what_days_look_like_is_in_the_mart(shop: Clone):
+    orders = "table_name = 'bronze.orders'"
+    assert read_metric(shop, "volume", orders, "business_date, value, status") == [
+        ["2024-03-25", "4.0", "pass"],
+        ["2024-03-26", "1.0", "pass"],
+    ]
+    # Of five orders, one has no coupon, which nobody promised; none lacks its key, which the contract asks for.
+    assert read_metric(shop, "null_share", f"{orders} and column_name = 'coupon_code'") == [
+        ["20.0", "100.0", "0", "5", "pass"]
+    ]
+    assert read_metric(shop, "duplicates", f"{orders} and check_name = 'keys_once_a_day'") == [
+        ["20.0", "80.0", "1", "5", "warn"]
+    ]
+
+
+def test_what_came_late_is_in_the_mart(shop: Clone):
+    # The late order is the fifth row of the day's loads; its day was one day behind.
+    assert read_metric(shop, "late_arrival", "table_name = 'bronze.orders'") == [["1.0", "80.0", "1", "5", "warn"]]
+
+
+def test_rows_that_point_at_nothing_are_counted_by_what_they_are(shop: Clone):
+    assert read_metric(shop, "foreign_key", "table_name = 'silver.orders' and column_name = 'has_known_store'") == [
+        ["100.0", "0.0", "4", "4", "warn"]
+    ]
+
+
+def test_the_first_columns_of_a_table_are_no_change_and_later_ones_are(shop: Clone):
+    assert read_metric(shop, "schema") == []
+    contract = shop.root / "dbt" / "models" / "bronze" / "retail.yml"
+    text = contract.read_text()
+    added = "          - name: order_ts\n            data_type: timestamp\n"
+    assert added in text
+    new = "          - {name: gift, data_type: boolean, description: A gift., config: {meta: {optional: true}}}\n"
+    contract.write_text(text.replace(added, new + added))
+    try:
+        shop.run("lakeops load")
+    finally:
+        contract.write_text(text)
+    assert read_metric(shop, "schema", columns="table_name, check_name, column_name, status, pass_rate") == [
+        ["bronze.orders", "column_added", "gift", "warn", "0.0"]
+    ]
+
+
+@pytest.mark.parametrize("warehouse", ["duckdb/warehouse.duckdb"])
+def test_every_pass_rate_is_a_percentage_and_every_check_stands_once(shop: Clone, warehouse: str):
+    wrong = "pass_rate is null or pass_rate not between 0 and 100 or status is null"
+    assert shop.query(f"select * from data_quality_metrics where {wrong}", warehouse) == []
+    twice = f"select {GRAIN} from data_quality_metrics group by all having count(*) > 1"
+    assert shop.query(twice, warehouse) == []
+
+
+def test_a_closed_gate_does_not_hold_back_the_metrics(shop: Clone):
+    published = shop.query(
+        f"select status, pass_rate, check_date from delta_scan('{shop.root}/lake/gold/delta/data_quality_metrics')"
+        " where check_name = 'nobody_orders_late'"
+    )
+    assert [row[:2] for row in published] == [["fail", "75.0"]]
+    assert not (shop.root / SERVING).exists()
+
+
+def test_quality_says_what_is_wrong_since_when_and_how_it_moved(shop: Clone):
+    found = {row["check_name"]: row for row in json.loads(shop.run("lakeops quality --json").stdout)}
+    today = shop.query("select cast(now() at time zone 'UTC' as date)")[0][0]
+    failed = found["nobody_orders_late"]
+    assert (failed["status"], failed["failures"], failed["since"]) == ("fail", 1, today)
+    shown = shop.run("lakeops quality").stdout.splitlines()
+    assert shown[2].startswith("fail")
+    assert "nobody_orders_late" in shown[2]
+
+
+def test_a_failed_test_is_answered_with_its_row(shop: Clone):
+    (failed,) = json.loads(shop.run("lakeops quality sql failed_today --json").stdout)
+    assert json.loads(failed["first_failing_row"])["order_id"] == 4
+
+
+def test_after_the_repair_it_is_no_longer_wrong(shop: Clone):
+    (shop.root / "dbt" / "tests" / "nobody_orders_late.sql").write_text(
+        "select * from {{ ref('silver_orders') }} where order_id = 5"
+    )
+    shop.run("lakeops incremental")
+    names = [row["check_name"] for row in json.loads(shop.run("lakeops quality --json").stdout)]
+    assert "nobody_orders_late" not in names
+    assert "keys_once_a_day" in names
+    assert shop.query("select status from dbt_test_results where status = 'fail'") == [["fail"]]
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda file: file.stem)
+def test_every_question_has_its_answer_in_the_plain_command_line(shop: Clone, question: Path):
+    for warehouse in ("duckdb/warehouse.duckdb", SERVING):
+        shop.query(question.read_text(), warehouse)
+    assert question.read_text().startswith("-- ")
+
+
+def test_answers_are_true(shop: Clone):
+    def answer(name: str) -> list[dict]:
+        return json.loads(shop.run(f"lakeops quality sql {name} --json").stdout)
+
+    slowest = answer("slowest_models")
+    assert {row["table_name"] for row in slowest} >= {"gold.fct_sales", "silver.orders"}
+    assert slowest[0]["last_seconds"] == max(row["last_seconds"] for row in slowest)
+    assert [row["table_name"] for row in answer("stale_tables")].count("bronze.events") == 1  # never loaded
+    assert {row["percent_unknown"] for row in answer("foreign_key_trend") if row["table_name"] == "silver.orders"}
+
+
+def test_questions_are_listed_and_a_wrong_name_is_one_clear_error(shop: Clone):
+    listed = shop.run("lakeops quality sql").stdout
+    assert all(question.stem in listed for question in QUESTIONS)
+    said = shop.run("lakeops quality sql worst_fiels", expect=2).stderr
+    assert "worst_files" in said
+
+
+def test_a_question_before_anything_was_built_is_one_clear_error(shop: Clone):
+    environment = {"LAKEOPS_WAREHOUSE": str(shop.root / "other.duckdb")}
+    assert "make incremental" in shop.run("lakeops quality", expect=2, **environment).stderr
