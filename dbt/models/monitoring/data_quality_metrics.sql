@@ -220,7 +220,8 @@ anomalies as (
             partition by table_name, measure, column_name, business_date, {{ utc_day('judged_at') }}
         )
     )
-    group by all
+    -- By name: `group by all` takes no expression that mixes a key with a sum.
+    group by table_name, measure, column_name, check_date, business_date
 ),
 
 -- A table's first columns are no change.
