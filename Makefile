@@ -8,7 +8,7 @@ OUT ?= report.html
 METRICS ?= lakeops.prom
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status report metrics test-data test crashtest bench bench-full holidays prove lint check clean quality
+.PHONY: help env demo incremental load status quality report metrics test-data test crashtest prove bench bench-full holidays elementary lint check clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,17 @@ bench-full: env ## The same with 50,000 files, and one file of 5 GB (needs 20 GB
 
 holidays: env ## Write dbt/seeds/public_holidays.csv anew, after a new version of its library in pyproject.toml
 	@$(BIN)/python scripts/reference/public_holidays.py
+
+# Elementary needs networkx 2, we have 3: it gets an environment of its own.
+.venv-elementary/.installed: pyproject.toml constraints.txt
+	@test -x .venv-elementary/bin/python || $(PYTHON) -m venv .venv-elementary
+	@echo "installing Elementary into .venv-elementary …" >&2
+	@.venv-elementary/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c <(grep -v '^networkx=' constraints.txt) -e '.[elementary]'
+	@touch $@
+
+elementary: env .venv-elementary/.installed ## Elementary's own report, elementary.html; needs dbt's package hub
+	@dbt/elementary/make_report $(CURDIR)/.venv-elementary/bin
 
 lint: env ## Style (ruff) and import rules (import-linter)
 	@$(BIN)/ruff check .
