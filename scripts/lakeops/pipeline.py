@@ -11,22 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from lakeops.bronze import (
     LoadOutcome,
     Plan,
     Replay,
-    check_tables,
     commit_load,
     discard_quarantine,
-    ensure_lake,
     get_next_batch,
-    heal_lake,
     list_candidates,
-    record_schema_changes,
     replay_quarantine,
-    widen_tables,
     write_off,
 )
 from lakeops.bronze import plan_load as make_plan
@@ -34,17 +27,16 @@ from lakeops.console import say, show_progress
 from lakeops.contract import Contracts, load_contracts
 from lakeops.delta import append
 from lakeops.errors import (
-    BronzeCommitError,
     DbtError,
     LakeopsError,
-    LockedError,
     RawFileRefusedError,
     StaleDataError,
     UsageError,
     get_exit_code,
 )
+from lakeops.lakehouse import open_lake
 from lakeops.ledger import Entry, Ledger, load_ledger, make_frame
-from lakeops.paths import Lake, make_file_identity
+from lakeops.paths import make_file_identity
 from lakeops.raw import Landing, check_raw, compute_fingerprint, list_landings
 from lakeops.settings import Settings
 
@@ -61,8 +53,6 @@ DEMO_LANDINGS = ((dt.date(2024, 3, 25), 3), (dt.date(2024, 3, 28), 2), (dt.date(
 DEMO_SEED = 42
 # A first load of a long history may have many; all of them are in data_anomalies.
 ANOMALIES_SAID = 10
-# Two people who start the job at once: the second waits this long before it gives up.
-LOCK_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -112,75 +102,6 @@ class IncrementalOutcome:
         """Add to the seconds spent by step."""
         for name, seconds in spent.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
-
-@contextmanager
-def lock_lake(lake: Lake) -> Iterator[None]:
-    """Hold the lake's lock: one loader at a time.
-
-    Raises
-    ------
-    LockedError : another process holds it; the message names it.
-    BronzeCommitError : the lake cannot be written.
-    """
-    try:
-        lake.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(lake.lock, timeout=LOCK_PATIENCE_SECONDS)
-        with lock:
-            owner = lake.lock.with_suffix(".owner")
-            owner.write_text(f"process {os.getpid()}, since {_now():%Y-%m-%d %H:%M:%S} UTC", encoding="utf-8")
-            try:
-                yield
-            finally:
-                owner.unlink(missing_ok=True)
-    except Timeout as error:
-        holder = lake.lock.with_suffix(".owner")
-        raise LockedError(
-            "Another loader is at work on this lake.",
-            where=str(lake.folder),
-            found=holder.read_text(encoding="utf-8") if holder.exists() else "a process that left no name",
-            next_step="wait for it to end, then run the command again; it will load what is left",
-        ) from error
-    except OSError as error:
-        raise BronzeCommitError(
-            "The lake cannot be written.",
-            where=str(lake.folder),
-            found=str(error),
-            next_step="check the folder's rights and the disk's free space, then run the command again",
-        ) from error
-
-
-@contextmanager
-def open_lake(settings: Settings, rebuild: str | None = None) -> Iterator[tuple[Contracts, Ledger]]:
-    """Hold the lake, whole: locked, every table and view there, and mended after a killed run.
-
-    Parameters
-    ----------
-    rebuild : a table that may be lost, since the caller loads it again.
-
-    Yields
-    ------
-    The contracts and the ledger.
-
-    Raises
-    ------
-    LakeopsError : of the kind that says what is wrong; nothing of the caller's work was begun.
-    """
-    from lakeops.warehouse import connect, ensure_views
-
-    contracts = load_contracts(settings.models)
-    with lock_lake(settings.lake):
-        # The warehouse first: if somebody holds it, that must be known before anything is committed.
-        with connect(settings.warehouse) as connection:
-            ledger = load_ledger(settings.lake)
-            check_tables(settings.lake, contracts, ledger, rebuild)
-            widen_tables(settings.lake, contracts)
-            ensure_lake(settings.lake, contracts)
-            ensure_views(connection, settings.lake, contracts)
-        record_schema_changes(settings.lake, contracts, None, _now())
-        for sentence in heal_lake(settings.lake, contracts, ledger, _now()):
-            say(f"healed: {sentence}")
-        yield contracts, ledger
 
 
 def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutcome:

@@ -35,13 +35,13 @@ WRITTEN_TABLES = (
 # One of eight holds the lock, and dawdles; the others have little patience, if `patience` says so.
 CONTENDER = """
 import sys, time
-from lakeops import pipeline
+from lakeops import lakehouse
 from lakeops.cli import main
 patience = float(sys.argv.pop(1))
 if patience:
-    pipeline.LOCK_PATIENCE_SECONDS = patience
-    heal = pipeline.heal_lake
-    pipeline.heal_lake = lambda *words: (time.sleep(5 * patience), heal(*words))[1]
+    lakehouse.LOCK_PATIENCE_SECONDS = patience
+    heal = lakehouse.heal_lake
+    lakehouse.heal_lake = lambda *words: (time.sleep(5 * patience), heal(*words))[1]
 print("ready", flush=True)
 sys.stdin.readline()
 sys.argv = ["lakeops", "load"]
