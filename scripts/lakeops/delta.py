@@ -114,6 +114,12 @@ def get_folder(table: DeltaTable) -> Path:
     return Path(url2pathname(urlsplit(table.table_uri).path)) if "://" in table.table_uri else Path(table.table_uri)
 
 
+def find_version(path: Path) -> int | None:
+    """Return a table's newest version by the names in its log alone; None if there is none."""
+    versions = [int(file.stem) for file in (path / "_delta_log").glob("*.json") if file.stem.isdecimal()]
+    return max(versions, default=None)
+
+
 def get_last_batch(table: DeltaTable) -> int:
     """Return the newest batch that committed to the table, 0 if none did; survives checkpoints and compaction."""
     return table.transaction_version(APPLICATION) or 0

@@ -88,7 +88,7 @@ class IncrementalOutcome:
 
     Parameters
     ----------
-    published : what readers see from now on; None where the gate stayed closed.
+    published : what readers see from now on; empty where nothing was to be built; None where the gate stayed closed.
     stale : sources whose newest load is older than their contract allows, each with how old it is.
     """
 
@@ -364,13 +364,18 @@ def build_and_publish(settings: Settings, outcome: IncrementalOutcome) -> None:
     run in which the tests hold publishes it.
     """
     from lakeops.publish import publish_gold
+    from lakeops.standing import describe_inputs, is_standing, remember_standing
 
-    revisions = _build_and_test(settings, outcome)
-    if revisions is not None:
+    inputs = describe_inputs(settings, load_contracts(settings.models))
+    if is_standing(settings, inputs):
+        outcome.published = []
+    elif (revisions := _build_and_test(settings, outcome)) is not None:
         started = time.monotonic()
         outcome.published = publish_gold(settings, revisions)
-        outcome.stale = _find_stale(settings)
+        remember_standing(settings, inputs)
         outcome.add_seconds(publish=time.monotonic() - started)
+    if outcome.published is not None:
+        outcome.stale = _find_stale(settings)
     if outcome.published is not None and any(load.batches for load in outcome.loads):
         started = time.monotonic()
         record_pruning(settings, load_contracts(settings.models))

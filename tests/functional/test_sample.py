@@ -111,7 +111,7 @@ def test_every_accepted_order_line_is_a_sale(loaded: Clone):
 def test_stores_repaired_by_quoting_their_names_resolve_every_order_of_theirs(clone: Clone, sample: Path):
     raw = clone.root / "repaired"
     shutil.copytree(sample, raw)
-    places = {"LAKEOPS_LAKE": str(raw / "_lake"), "LAKEOPS_WAREHOUSE": str(raw / "_warehouse.duckdb")}
+    places = {"LAKEOPS_LAKE": str(raw / "_lake"), "LAKEOPS_WAREHOUSE": str(raw / "_duckdb" / "warehouse.duckdb")}
     clone.run(f"lakeops incremental --raw {raw}", **places)
     lines = (raw / "stores.csv").read_text().splitlines()
     for number, line in enumerate(lines):

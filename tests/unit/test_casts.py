@@ -190,7 +190,9 @@ near_gaps = st.one_of(
                    at("2024-11-03T01:30"), at("2024-03-10T02:30"))
     ]
 )  # fmt: skip
-moments = st.one_of(st.datetimes(), st.datetimes(at("1950-01-01T00:00"), at("2036-01-01T00:00")), near_gaps)
+# polars' time zones know no daylight saving time from 2100 on, Python's do; docs/contracts.md says so.
+datetimes = st.datetimes(max_value=at("2099-12-31T23:59:59"))
+moments = st.one_of(datetimes, st.datetimes(at("1950-01-01T00:00"), at("2036-01-01T00:00")), near_gaps)
 offsets = st.sampled_from(["", "", "", "Z", "+10:00", "-0330", "+14:00", "+15:00", "-00:00", "z", "+10"])
 stamps = st.one_of(
     st.tuples(moments, st.sampled_from("T "), offsets).map(lambda parts: parts[0].isoformat(parts[1]) + parts[2]),

@@ -129,3 +129,28 @@ def test_only_what_was_changed_with_the_rest_from_another_target(built: Clone):
     built.run("dbt run -s silver", folder="dbt")
     built.run(command, folder="dbt", **mine)
     assert built.query(sales, mine["LAKEOPS_WAREHOUSE"]) == [["1", "-9"], ["4", "-2"]]
+
+
+def test_a_column_that_its_contract_dropped_stops_who_reads_it(built: Clone):
+    file = built.root / "dbt/models/bronze/retail.yml"
+    text = file.read_text()
+    orders = text.index("- name: orders\n")
+    column = text.index("          - name: channel\n", orders)
+    file.write_text(text[:column] + text[text.index("          - name:", column + 1) :])
+    built.run("lakeops load")
+    said = built.run("dbt run -s silver_orders", expect=1, folder="dbt").stdout
+    assert "bronze.orders.channel is read here, and models/bronze/retail.yml (table orders, columns)" in said
+    file.write_text(text)
+    built.run("lakeops load")
+    built.run("dbt run -s silver_orders", folder="dbt")
+
+
+def test_a_column_of_another_type_than_its_contract_says_stops_the_model(built: Clone):
+    file = built.root / "dbt/models/silver/silver_orders.yml"
+    text = file.read_text()
+    file.write_text(text.replace("data_type: bigint", "data_type: varchar", 1))
+    said = built.run("dbt run -s silver_orders", expect=1, folder="dbt").stdout
+    assert "enforced contract" in said
+    assert "order_id" in said
+    file.write_text(text)
+    built.run("dbt run -s silver_orders", folder="dbt")

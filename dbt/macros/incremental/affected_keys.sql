@@ -132,6 +132,7 @@
         {%- set way_out = "Build it in a warehouse of its own: LAKEOPS_WAREHOUSE=/tmp/empty.duckdb" -%}
         {{ exceptions.raise_compiler_error("--empty would take all rows of " ~ this ~ " for gone. " ~ way_out) }}
     {%- endif %}
+    {%- do refuse_dropped_columns() -%}
     {%- set key = config.get('unique_key') %}
     {%- set inputs = get_inputs() %}
     {%- set plan = get_windows(inputs) %}

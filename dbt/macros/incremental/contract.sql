@@ -7,6 +7,23 @@
 {% endmacro %}
 
 {#-
+  A column that its contract dropped stays in bronze and would read as null from then on: whoever still uses it must say
+  what that means. A model that names such a column of one of its sources does not build.
+-#}
+{% macro refuse_dropped_columns() %}
+    {%- for table, column in run_query("select table_name, column_name from dbt_state.dropped_columns").rows -%}
+        {%- set contract = get_contract(table) -%}
+        {%- set is_read = contract.unique_id in model.depends_on.nodes
+            and modules.re.search('\\b' ~ column ~ '\\b', model.raw_code) -%}
+        {%- if is_read -%}
+            {{ exceptions.raise_compiler_error(contract.schema ~ '.' ~ table ~ '.' ~ column ~ ' is read here, and '
+                ~ contract.original_file_path ~ ' (table ' ~ table ~ ', columns) no longer declares it. Declare it again,'
+                ~ ' or take it out of ' ~ model.original_file_path) }}
+        {%- endif -%}
+    {%- endfor -%}
+{% endmacro %}
+
+{#-
   For `qualify`: the row that holds for its key, the last one in the house's total order; for a history, give the
   columns that tell its versions apart as `per`.
 -#}

@@ -5,6 +5,7 @@
     watermarks     one row per model and input: up to which batch (bronze) or revision (model) the input is taken in
     vanished_keys  keys that a build removed from a model; who reads the model must recompute them
     tested         one row per test that ever held: up to which batch or revision (see test_scope.sql)
+    dropped_columns  columns that bronze has and their contract no longer declares, as of the start of this run
 -#}
 {% macro create_state_tables() %}
     create schema if not exists dbt_state;
@@ -19,6 +20,11 @@
         model varchar not null, key_json varchar not null, revision bigint not null
     );
     create table if not exists dbt_state.tested (test_id varchar not null, through bigint not null);
+    {%- if execute %}
+    create or replace table dbt_state.dropped_columns as
+    select table_name, column_name from {{ source('ops', 'schema_history') }}
+    group by all having arg_max(change, recorded_at) = 'dropped';
+    {%- endif %}
 {% endmacro %}
 
 {#-

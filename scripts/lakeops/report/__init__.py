@@ -1,5 +1,6 @@
 """Turn facts into what a person reads: tables in a terminal, and one HTML page."""
 
+from lakeops.report.lineage import show_column_source, show_row_source
 from lakeops.report.page import render_page
 from lakeops.report.tables import (
     collect_run,
@@ -22,6 +23,7 @@ __all__ = [
     "render_page",
     "show_answer",
     "show_backtests",
+    "show_column_source",
     "show_generated",
     "show_loads",
     "show_next_steps",
@@ -30,6 +32,7 @@ __all__ = [
     "show_quarantine_records",
     "show_questions",
     "show_replays",
+    "show_row_source",
     "show_run",
     "show_status",
 ]

@@ -173,7 +173,9 @@ def show_run(
         for status, name, table, message, _ in step.problems:
             if status == "warn":
                 say(f"  warn: {name} on {table}: {message.removesuffix(', configured to warn if != 0')}")
-    if published is not None:
+    if published == []:
+        say("nothing to build: models, tests and what readers see stand as the last run left them")
+    elif published is not None:
         changed = [table for table in published if table.changed]
         named = [f"{table.model} version {table.version} (+{table.written:,} -{table.removed:,})" for table in changed]
         unchanged = len(published) - len(changed)

@@ -1,0 +1,66 @@
+"""Commands that say where a value comes from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lakeops import console
+from lakeops.errors import UsageError
+from lakeops.settings import load_settings
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read")]
+
+
+def trace(
+    table: Annotated[str, typer.Argument(help="schema.table, for example gold.fct_sales")],
+    key: Annotated[list[str], typer.Option("--key", help="column=value; repeat it until only one row is meant")],
+    as_json: JsonOption = False,
+) -> None:
+    """Follow one row back to the files and lines it was made of; the lines may hold personal data."""
+    from dataclasses import asdict
+
+    from lakeops import report
+    from lakeops.lineage import trace_row
+
+    pairs = [entry.partition("=") for entry in key]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise UsageError(
+            "A row is named by column=value.",
+            where="--key",
+            expected="for example --key order_id=20240325000001 --key line_number=1",
+            found=", ".join(key),
+            next_step="put the column's name and an equals sign before the value",
+        )
+    source = trace_row(load_settings(), table, {name: value for name, _, value in pairs})
+    if as_json:
+        console.print_json(asdict(source))
+    else:
+        report.show_row_source(source)
+
+
+def lineage(
+    column: Annotated[str, typer.Argument(help="schema.table.column, for example gold.fct_sales.net_aud")],
+    as_json: JsonOption = False,
+) -> None:
+    """Follow one column back to the columns of raw files it is made of."""
+    from dataclasses import asdict
+
+    from lakeops import report
+    from lakeops.lineage import load_models, read_schema, trace_column
+
+    relation, _, name = column.rpartition(".")
+    if "." not in relation:
+        raise UsageError(
+            "A column is named schema.table.column.",
+            where=column,
+            expected="for example gold.fct_sales.net_aud",
+            next_step="lakeops lineage gold.fct_sales.net_aud",
+        )
+    settings = load_settings()
+    source = trace_column(load_models(settings), read_schema(settings), relation, name)
+    if as_json:
+        console.print_json(asdict(source))
+    else:
+        report.show_column_source(source)

@@ -1,0 +1,91 @@
+"""A proposed contract loads the files it was made from, and says why it is what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conftest import make_project
+from lakeops.errors import UsageError
+from lakeops.propose import list_files, propose_contract
+
+READINGS = "reading_id;Taken At;value;flag;zip\n" + "".join(
+    f"{n};2024-04-01T00:{n % 60:02d}:00Z;{n}.25;true;0{n:04d}\n" for n in range(1, 101)
+)
+MEMBERS = "member_no,e_mail,status,updated_on\n"
+
+
+def land(root: Path) -> Path:
+    raw = root / "data_raw"
+    files = {
+        "readings/2024/readings.csv": READINGS,
+        "members/sent_dt=2024-04-01/members.csv": MEMBERS + "1,a@b.c,new,2024-04-01\n2,d@e.f,old,2024-04-01\n",
+        "members/sent_dt=2024-04-02/members.csv": MEMBERS + "1,a@b.c,old,2024-04-02\n2,d@e.f,old,2024-04-01\n",
+        "visits.jsonl": '{"visit_id": 1, "what": {"page": "/"}}\n{"visit_id": 2, "what": {"page": "/x"}}\n',
+        "_notes/readme.md": "no data",
+    }
+    for name, text in files.items():
+        path = raw / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return raw
+
+
+def test_the_files_load_by_the_contract_that_was_made_of_them(tmp_path: Path):
+    project = make_project(tmp_path / "project")
+    raw = land(project.root)
+    text = propose_contract(list_files([raw / "readings", raw / "members", raw / "visits.jsonl"]), raw, "club")
+    (project.root / "dbt" / "models" / "bronze" / "club.yml").write_text(text)
+    outcome = project.load()
+    assert not outcome.refused
+    assert not outcome.unclaimed
+    assert project.sql("select count(*) from quarantine") == [(0,)]
+    assert project.sql("select reading_id, value, flag, zip from club.readings where reading_id = 7") == [
+        (7, pytest.approx(7.25), True, "00007")
+    ]
+    assert project.sql("select column_type from (describe club.readings) where column_name = 'taken_at'") == [
+        ("TIMESTAMP WITH TIME ZONE",)
+    ]
+    # The last state sent holds, and both are kept.
+    assert project.sql("select member_no, status from club.members order by 1") == [(1, "old"), (2, "old")]
+    assert project.sql("select count(*) from club.members_changes") == [(4,)]
+    assert project.sql("select what from club.visits where visit_id = 1") == [('{"page":"/"}',)]
+
+
+def test_every_guess_has_its_reason(tmp_path: Path):
+    raw = land(tmp_path)
+    text = propose_contract(list_files([raw]), raw, "club")
+    for said in (
+        'delimiter: ";"',
+        'taken_at: ["Taken At"]',
+        "data_type: decimal(18,2)    # at most 2 digits after the point, for example 1.25",
+        "data_type: varchar    # digits with leading zeros, for example 00001",
+        "mode: merge              # comes once in each file, and again in others: the last record of a key holds",
+        "sequence_by: [updated_on]",
+        "config: {meta: {personal: true}}    # by its name",
+        "business_date: sent_dt",
+        "data_type: json",
+    ):
+        assert said in text, text
+
+
+def test_a_value_that_hardly_ever_fits_is_named_and_does_not_decide(tmp_path: Path):
+    raw = land(tmp_path)
+    (raw / "readings" / "2024" / "more.csv").write_text(READINGS.splitlines()[0] + "\n101;soon;1.00;true;00101\n")
+    text = propose_contract(list_files([raw / "readings"]), raw, "club")
+    assert "data_type: timestamp" in text
+    assert "1 of 101 do not fit (they are for quarantine), such as 'soon'" in text
+
+
+def test_what_cannot_be_looked_at_is_one_clear_error(tmp_path: Path):
+    raw = land(tmp_path)
+    with pytest.raises(UsageError, match="no such file"):
+        list_files([raw / "nowhere"])
+    (raw / "picture.png").write_bytes(b"\x89PNG")
+    with pytest.raises(UsageError, match="suffix"):
+        propose_contract([raw / "picture.png"], raw, "club")
+    with pytest.raises(UsageError, match="landing zone"):
+        propose_contract([tmp_path / "elsewhere.csv"], raw, "club")
+    with pytest.raises(UsageError, match="name that SQL takes"):
+        propose_contract(list_files([raw]), raw, "My Club")
