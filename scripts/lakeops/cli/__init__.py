@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lakeops import __version__, console, pipeline
+from lakeops.cli.upkeep import add_upkeep
 from lakeops.errors import LakeopsError, UsageError, get_exit_code
 from lakeops.settings import load_settings
 
@@ -332,6 +333,9 @@ def demo() -> None:
     report.show_run(outcome.loads, outcome.steps, outcome.published, outcome.seconds)
     pipeline.raise_if_failed(outcome)
     report.show_next_steps()
+
+
+add_upkeep(app)
 
 
 def _parse_day(text: str, option: str) -> dt.date:

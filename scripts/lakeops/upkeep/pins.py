@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import tempfile
 from pathlib import Path
 
 import duckdb
 
+from lakeops.errors import LockedError
 from lakeops.settings import Settings
-
-_PINNED = re.compile(r"delta_scan\('((?:[^']|'')+)',[^)]*?version\"?\s*(?:=>|:=|=)\s*(\d+)", re.IGNORECASE)
+from lakeops.timetravel import list_pinned
 
 
 def list_pins(settings: Settings) -> dict[Path, set[int]]:
-    """Return, by a table's folder, the versions that vacuum and the trimming of logs must leave readable."""
-    pins: dict[Path, set[int]] = {}
-    for path, version in _list_published(settings.serving):
-        pins.setdefault(path, set()).add(version)
-    return pins
+    """Return, by a table's folder, the versions that vacuum and the trimming of logs must leave readable.
 
-
-def _list_published(serving: Path) -> list[tuple[Path, int]]:
-    if not serving.exists():
-        return []
-    # From a copy: a reader who forgot -readonly holds the file, and is no reason to know nothing.
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(shutil.copy(serving, folder))
-        with duckdb.connect(str(copy), read_only=True) as connection:
-            views = connection.execute("select sql from duckdb_views() where not internal").fetchall()
-    return [
-        (Path(found[1].replace("''", "'")), int(found[2])) for (sql,) in views for found in _PINNED.finditer(sql or "")
-    ]
+    Raises
+    ------
+    LockedError : the file that readers open cannot be read, so that nobody knows what they need.
+    """
+    try:
+        return list_pinned(settings.lake, settings.serving)
+    except duckdb.Error as error:
+        raise LockedError(
+            "What readers look at cannot be told, so nothing may be deleted.",
+            where=str(settings.serving),
+            expected="a file that nobody holds for writing",
+            found=str(error).splitlines()[0][:300],
+            next_step="close it there (readers open it with -readonly), then run the command again",
+        ) from error

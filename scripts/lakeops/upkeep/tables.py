@@ -24,14 +24,14 @@ class Table:
     path : its folder.
     order : columns by which its rows are laid out in the data files; none if rows stay as they came.
     retention_hours : how long every version stays readable.
-    holds_proof : its commits prove what was loaded.
+    proof_of : name in the ledger of the table whose loads its commits prove; None if they prove none.
     """
 
     name: str
     path: Path
     order: tuple[str, ...]
     retention_hours: int
-    holds_proof: bool
+    proof_of: str | None
 
     @property
     def layer(self) -> str:
@@ -45,16 +45,16 @@ def list_tables(lake: Lake, contracts: Contracts) -> list[Table]:
     for contract in contracts.tables:
         suffix = "_changes" if contract.load.keeps_changes else ""
         current, truth = contract.name, contract.name + suffix
-        owners[current] = (contract, _get_order(contract), truth == current)
-        owners[truth] = (contract, _get_order(contract), True)
-        owners[f"quarantine.{contract.table}"] = (contract, (), False)
+        owners[current] = (contract, _get_order(contract), None)
+        owners[truth] = (contract, _get_order(contract), contract.table)
+        owners[f"quarantine.{contract.table}"] = (contract, (), None)
     tables = []
     for log in lake.folder.glob("*/delta/*/_delta_log"):
         folder = log.parent
         name = f"{folder.parent.parent.name}.{folder.name}"
-        contract, order, holds_proof = owners.get(name, (None, (), False))
+        contract, order, proof_of = owners.get(name, (None, (), None))
         hours = contract.load.retention if contract else RETENTION_HOURS
-        tables.append(Table(name, folder, order, hours, holds_proof))
+        tables.append(Table(name, folder, order, hours, proof_of))
     return sorted(tables, key=lambda table: table.name)
 
 
