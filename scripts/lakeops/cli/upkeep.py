@@ -84,7 +84,23 @@ def restorable(tables: TablesArgument = None, as_json: JsonOption = False) -> No
         report.show_restorable(found, snapshots)
 
 
+def explain(
+    query: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, as for duckdb/warehouse.duckdb")],
+    as_json: JsonOption = False,
+) -> None:
+    """Run a query, say which files it read and skipped, and why not fewer; the files are then in table_partitions."""
+    from lakeops.pipeline import run_explain
+    from lakeops.report import upkeep as report
+
+    explained = run_explain(load_settings(), query)
+    if as_json:
+        scans = [asdict(scan) for scan in explained.scans]
+        console.print_json({"query": explained.query, "scans": scans, "files": explained.rows.to_dicts()})
+    else:
+        report.show_explained(explained)
+
+
 def add_upkeep(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for command in (optimize, vacuum, upkeep, restorable):
+    for command in (optimize, vacuum, upkeep, restorable, explain):
         app.command()(command)

@@ -9,6 +9,7 @@ from lakeops.console import print_table, say
 if TYPE_CHECKING:
     from lakeops.timetravel import Snapshot
     from lakeops.upkeep import Job, Optimized, Restorable, Vacuumed
+    from lakeops.warehouse import Explained
 
 
 def show_optimized(done: list[Optimized], *, dry_run: bool) -> None:
@@ -85,3 +86,21 @@ def show_restorable(found: list[Restorable], snapshots: list[Snapshot]) -> None:
     )
     for snapshot in snapshots:
         say(f"snapshot {snapshot.name} of {snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC: {len(snapshot.versions)} tables")
+
+
+def show_explained(explained: Explained) -> None:
+    """Print per table how many files a query read, why, and what to write so that it reads fewer."""
+    if explained.scans:
+        print_table(
+            ["table", "read", "of files", "why"],
+            [(scan.table, scan.read, scan.files, scan.why) for scan in explained.scans],
+        )
+    else:
+        say("the query reads no Delta table; silver and gold in the warehouse are DuckDB's own tables")
+    for scan in explained.scans:
+        if scan.instead:
+            say(f"{scan.table}: {scan.instead}")
+        if not scan.is_known:
+            say(f"{scan.table or 'a table'}: which files were read is not known, so none is in table_partitions")
+    if explained.rows.height:
+        say('file by file: duckdb -readonly duckdb/warehouse.duckdb "from table_partitions"')
