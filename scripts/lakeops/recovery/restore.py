@@ -156,7 +156,7 @@ def restore_table(
     if not done.differs:
         return done
     mending = plan.make_mending(ledger, moment, f"restored to version {version}: {reason}")
-    words = {"restored": reason, "to_version": version, "rows_back": done.rows_back, "rows_away": done.rows_away}
+    words = {"restored": reason, "to_version": version, "rows_joined": plan.back.height}
     written = commit_mending(lake, contracts, ledger, mending, moment, words)
     details = {"to_version": version, "files_away": list(done.files_away[:100]), "snapshot": snapshot}
     operation = Operation(
