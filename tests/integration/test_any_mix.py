@@ -265,7 +265,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @settings(
-    max_examples=int(os.environ.get("LAKEOPS_EXAMPLES", "12")),
+    max_examples=int(os.environ.get("LAKEOPS_EXAMPLES", "5")),
     derandomize="LAKEOPS_EXAMPLES" not in os.environ,
     database=None,
     deadline=None,
