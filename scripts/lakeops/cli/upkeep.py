@@ -10,6 +10,8 @@ import typer
 from lakeops import console
 from lakeops.settings import load_settings
 
+app = typer.Typer()
+
 TablesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[TABLE]…", help="As in SQL, or a folder; without one all tables")
 ]
@@ -17,6 +19,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a prog
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing")]
 
 
+@app.command()
 def optimize(
     tables: TablesArgument = None,
     zorder: Annotated[
@@ -37,6 +40,7 @@ def optimize(
         report.show_optimized(done, dry_run=dry_run)
 
 
+@app.command()
 def vacuum(
     tables: TablesArgument = None,
     apply: Annotated[bool, typer.Option("--apply", help="Delete; without it nothing is changed")] = False,
@@ -57,6 +61,7 @@ def vacuum(
         report.show_vacuumed(done)
 
 
+@app.command()
 def upkeep(dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
     """Do what is due on the whole lake, and nothing more: optimize, vacuum, logs, old records, the DuckDB file."""
     from lakeops.report import upkeep as report
@@ -69,6 +74,7 @@ def upkeep(dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
         report.show_jobs(jobs, dry_run=dry_run)
 
 
+@app.command()
 def restorable(tables: TablesArgument = None, as_json: JsonOption = False) -> None:
     """Show from which version on, and since when, each table can still be read as it was; and the snapshots."""
     from lakeops.report import upkeep as report
@@ -84,6 +90,7 @@ def restorable(tables: TablesArgument = None, as_json: JsonOption = False) -> No
         report.show_restorable(found, snapshots)
 
 
+@app.command()
 def explain(
     query: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, as for duckdb/warehouse.duckdb")],
     as_json: JsonOption = False,
@@ -98,9 +105,3 @@ def explain(
         console.print_json({"query": explained.query, "scans": scans, "files": explained.rows.to_dicts()})
     else:
         report.show_explained(explained)
-
-
-def add_upkeep(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    for command in (optimize, vacuum, upkeep, restorable, explain):
-        app.command()(command)

@@ -169,7 +169,7 @@ def _list_names(facts: dict[str, Any]) -> list[Path]:
 
 
 def _find_paths(connection: duckdb.DuckDBPyConnection, query: str) -> dict[Path, set[int | None]]:
-    """Return the folders of the Delta tables that a query names, through views too, each with the versions asked for."""
+    """Return the Delta tables that a query names, through views too, each with the versions it asks for."""
     views = dict(
         connection.execute(
             "select schema_name || '.' || view_name, sql from duckdb_views() where not internal"
