@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import asdict
 from typing import Annotated
 
@@ -105,3 +106,17 @@ def explain(
         console.print_json({"query": explained.query, "scans": scans, "files": explained.rows.to_dicts()})
     else:
         report.show_explained(explained)
+
+
+@app.command()
+def cost(as_json: JsonOption = False) -> None:
+    """Show what the lake costs: disk by table, growth, seconds by step, and what less retention would save."""
+    from lakeops.report import upkeep as report
+    from lakeops.upkeep import collect_cost
+
+    found = collect_cost(load_settings(), dt.datetime.now(dt.UTC))
+    if as_json:
+        tables = [asdict(table) | {"total": table.total, "compression": table.compression} for table in found.tables]
+        console.print_json(asdict(found) | {"tables": tables})
+    else:
+        report.show_cost(found)

@@ -128,6 +128,9 @@ def plan_optimize(table: Table, zorder: tuple[str, ...] | None = None) -> Plan:
     """
     handle = open_table(table.path)
     parts, log = get_parts(handle), read_log(table.path)
+    size = int(parts["size_bytes"].sum() or 0)
+    if foreign := _find_foreign(handle):
+        return Plan(table, (), table.order, f"left alone: another program gave it {foreign}", parts.height, size)
     order = _check_order(table, handle, zorder) if zorder else table.order
     groups = _plan_all(parts, log, order) if zorder else _plan_small(parts, log, order)
     if zorder:
@@ -135,7 +138,16 @@ def plan_optimize(table: Table, zorder: tuple[str, ...] | None = None) -> Plan:
     else:
         fresh = _count_fresh(parts, log)
         why = f"{fresh} new small files of {parts.height}" + ("" if groups else f", not due below {DUE_FILES}")
-    return Plan(table, groups, order, why, parts.height, int(parts["size_bytes"].sum() or 0))
+    return Plan(table, groups, order, why, parts.height, size)
+
+
+def _find_foreign(handle: DeltaTable) -> str | None:
+    """Return what a table has that our data files cannot say: its rows are not just what stands in its files."""
+    if handle.metadata().partition_columns:
+        return "partitions"
+    if handle.protocol().min_reader_version > 1:
+        return "features of Delta that lakeops does not use"
+    return None
 
 
 def _check_order(table: Table, handle: DeltaTable, zorder: tuple[str, ...]) -> tuple[str, ...]:
