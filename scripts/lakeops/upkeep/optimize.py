@@ -32,7 +32,7 @@ from lakeops.upkeep.record import keep_record
 from lakeops.upkeep.tables import Table, find_table, list_tables
 from lakeops.warehouse import connect, prepare_connection
 
-# A part of so many bytes or rows is read in well under a second, and written anew when a file in it is restated.
+# A part of so many bytes or rows is read in half a second, and written anew when a file in it is restated.
 TARGET_BYTES = 64 << 20
 TARGET_ROWS = 2_000_000
 # Every file costs a reader about a millisecond: fewer new small ones than these are not worth a commit.
