@@ -119,13 +119,20 @@ def get_last_batch(table: DeltaTable) -> int:
     return table.transaction_version(APPLICATION) or 0
 
 
-def write_part(table: Path, frame: pl.DataFrame) -> AddAction:
+# Few, large groups pack best; where rows are sorted, smaller ones let a reader skip most of a file.
+ROW_GROUP = 1 << 20
+
+
+def write_part(
+    table: Path, frame: pl.DataFrame, *, row_group_size: int = ROW_GROUP, data_change: bool = True
+) -> AddAction:
     """Write a data file into a table's folder and describe it; it is not part of the table until a commit adds it.
 
     Parameters
     ----------
     table : the table's folder.
     frame : typed rows, at least one.
+    data_change : the rows are new to the table, and not only moved within it.
 
     Raises
     ------
@@ -133,7 +140,7 @@ def write_part(table: Path, frame: pl.DataFrame) -> AddAction:
     """
     name = f"part-{uuid.uuid4()}.zstd.parquet"
     try:
-        frame.write_parquet(table / name, compression="zstd", compression_level=1, row_group_size=1 << 20)
+        frame.write_parquet(table / name, compression="zstd", compression_level=1, row_group_size=row_group_size)
     except (pl.exceptions.PolarsError, OSError) as error:
         (table / name).unlink(missing_ok=True)  # a full disk needs every byte back
         raise make_commit_error(table, error) from error
@@ -142,7 +149,7 @@ def write_part(table: Path, frame: pl.DataFrame) -> AddAction:
         size=(table / name).stat().st_size,
         partition_values={},
         modification_time=int(time.time() * 1000),
-        data_change=True,
+        data_change=data_change,
         stats=json.dumps(_describe(frame)),
     )
 
@@ -251,10 +258,10 @@ def find_largest(table: DeltaTable, column: str) -> int:
     return (parts[name].max() or 0) if name in parts.columns else 0
 
 
-def make_remove(path: str, size: int) -> RemoveAction:
-    """Return the action by which a data file leaves its table."""
+def make_remove(path: str, size: int, *, data_change: bool = True) -> RemoveAction:
+    """Return the action by which a data file leaves its table; its rows too, unless they only moved."""
     return RemoveAction(
-        path=path, data_change=True, deletion_timestamp=int(time.time() * 1000), size=size, partition_values={}
+        path=path, data_change=data_change, deletion_timestamp=int(time.time() * 1000), size=size, partition_values={}
     )
 
 

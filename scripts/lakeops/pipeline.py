@@ -44,7 +44,7 @@ from lakeops.settings import Settings
 if TYPE_CHECKING:
     from lakeops.alerts import Run
     from lakeops.publish import Published
-    from lakeops.warehouse import DbtOutcome
+    from lakeops.warehouse import DbtOutcome, Explained
 
 # Unit tests prove the models' logic on rows of their own: they belong to `make test`, not to a day's data.
 TEST_DATA = ("test", "--store-failures", "--exclude-resource-type", "unit_test")
@@ -503,6 +503,25 @@ def record_pruning(settings: Settings, contracts: Contracts) -> None:
     with connect(settings.warehouse) as connection:
         frames = [explain_newest_day(connection, settings.lake, c, contracts, _now()) for c in contracts.tables]
     replace_rows(settings.lake.ops("table_partitions"), pl.concat(frames))
+
+
+def run_explain(settings: Settings, query: str) -> Explained:
+    """Run a query and tell what it read; `table_partitions` then holds its files, and no others.
+
+    Raises
+    ------
+    UsageError : it is no single SELECT, or cannot be run.
+    LockedError : another process holds the warehouse or the lake.
+    """
+    from lakeops.delta import replace_rows
+    from lakeops.lakehouse import lock_lake
+    from lakeops.warehouse import explain_query
+
+    contracts = load_contracts(settings.models)
+    explained = explain_query(settings.warehouse, contracts, query, _now())
+    with lock_lake(settings.lake):
+        replace_rows(settings.lake.ops("table_partitions"), explained.rows)
+    return explained
 
 
 def find_problem(outcome: IncrementalOutcome) -> LakeopsError | None:

@@ -12,6 +12,7 @@ import typer
 
 from lakeops import __version__, console, pipeline
 from lakeops.cli import travel
+from lakeops.cli.upkeep import add_upkeep
 from lakeops.errors import LakeopsError, UsageError, get_exit_code
 from lakeops.settings import load_settings
 
@@ -339,6 +340,7 @@ def demo() -> None:
 
 
 app.add_typer(travel.app)
+add_upkeep(app)
 
 
 def _parse_day(text: str, option: str) -> dt.date:
