@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -215,3 +216,20 @@ def restore(
     travel.show_restored([done], dry_run=dry_run)
     if done.differs and not dry_run:
         console.say("silver, gold and readers follow with: lakeops incremental")
+
+
+@app.command("sql")
+def run_sql(
+    statements: Annotated[str | None, typer.Argument(help="SQL; without it, stdin is read")] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", help="For RESTORE: why; without it, the statement itself is kept")
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Print at most so many rows of each result")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Carry out SQL, Delta's own words included: DESCRIBE HISTORY, OPTIMIZE, VACUUM, RESTORE, VERSION AS OF."""
+    from lakeops.report import travel
+    from lakeops.statements import run_statements
+
+    text = sys.stdin.read() if statements is None else statements
+    travel.show_answers(run_statements(load_settings(), text, reason), limit, as_json=as_json)

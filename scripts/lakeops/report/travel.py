@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from lakeops.recovery.restore import Restored
     from lakeops.recovery.snapshots import RestoredLake
     from lakeops.recovery.undo import Undone
+    from lakeops.statements import Answer
     from lakeops.timetravel import Commit, Difference, Page, Snapshot
 
 # A cell of a table for people; all of it is in the JSON.
@@ -187,6 +189,24 @@ def show_restored_lake(done: RestoredLake, *, dry_run: bool) -> None:
         say(f"quarantine: {done.quarantined:,} record(s) and decisions about them came back or left")
     for name in done.newer:
         say(f"{name}: was not there yet; it stays as it is")
+
+
+def show_answers(answers: Iterator[Answer], limit: int, *, as_json: bool = False) -> None:
+    """Print the results of SQL statements, each as soon as it is there; as JSON, all of them at the end."""
+    kept = []
+    for answer in answers:
+        if as_json:
+            rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+            kept.append({"statement": answer.statement, "rows": rows, "note": answer.note or None})
+            continue
+        if answer.columns:
+            print_table(answer.columns, [tuple(_show(value) for value in row) for row in answer.rows[:limit]])
+        if len(answer.rows) > limit:
+            say(f"{limit:,} of {len(answer.rows):,} row(s); --limit or --json shows more")
+        if answer.note:
+            say(answer.note)
+    if as_json:
+        print_json(kept)
 
 
 def _show(value: Any) -> Any:

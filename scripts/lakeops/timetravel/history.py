@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +70,23 @@ def read_history(path: Path) -> list[Commit]:
     logs = {int(file.stem): file for file in (get_folder(table) / "_delta_log").glob("*.json") if file.stem.isdecimal()}
     if not logs:
         return []
-    held = _count_before(path, min(logs))
+    held = _count_rows(path, min(logs) - 1)
     commits = []
     for version in sorted(logs):
         commit, held = _read_commit(version, logs[version], held)
+        if held is None:  # the log was trimmed; a checkpoint may tell
+            held = _count_rows(path, version)
+            commit = replace(commit, rows=_sum(held))
         commits.append(commit)
     return commits[::-1]
 
 
-def _count_before(path: Path, first: int) -> dict[str, int] | None:
-    """Return the rows of each data file before the oldest commit in the log; None if nobody can tell any more."""
-    if first == 0:
+def _count_rows(path: Path, version: int) -> dict[str, int] | None:
+    """Return the rows of each data file of a version; None if nobody can tell any more."""
+    if version < 0:
         return {}
     try:
-        parts = get_parts(DeltaTable(str(path), version=first - 1))
+        parts = get_parts(DeltaTable(str(path), version=version))
     except DeltaError:
         return None
     return dict(parts.select("path", "num_records").iter_rows())
