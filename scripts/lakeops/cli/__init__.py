@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lakeops import __version__, console, pipeline
+from lakeops.cli import rescue
 from lakeops.errors import LakeopsError, UsageError, get_exit_code
 from lakeops.settings import load_settings
 
@@ -51,9 +52,6 @@ def load(
     limit_files: Annotated[int | None, typer.Option("--limit-files", min=1, help="Load at most so many files")] = None,
     since: Annotated[str | None, typer.Option("--since", help="Only files changed on or after this day (UTC)")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file, also those that look unchanged")] = False,
-    rebuild: Annotated[
-        str | None, typer.Option("--rebuild", help="Load this table again, whole, from its raw files (it may be lost)")
-    ] = None,
 ) -> None:
     """Commit new and changed raw files to bronze, once."""
     from lakeops import report
@@ -65,7 +63,6 @@ def load(
         limit_files=limit_files,
         since=dt.datetime.combine(_parse_day(since, "--since"), dt.time(), dt.UTC) if since else None,
         verify=verify,
-        rebuild=rebuild,
         root=settings.root,
     )
     if dry_run:
@@ -332,6 +329,9 @@ def demo() -> None:
     report.show_run(outcome.loads, outcome.steps, outcome.published, outcome.seconds)
     pipeline.raise_if_failed(outcome)
     report.show_next_steps()
+
+
+rescue.register(app)
 
 
 def _parse_day(text: str, option: str) -> dt.date:

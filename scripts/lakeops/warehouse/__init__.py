@@ -1,6 +1,6 @@
 """The only door to DuckDB: connections and locks, the views over the lake, what a scan reads, and running dbt."""
 
-from lakeops.warehouse.connection import connect, prepare_connection
+from lakeops.warehouse.connection import connect, drop_warehouse, find_lock_holder, prepare_connection
 from lakeops.warehouse.dbt import DbtOutcome, run_dbt
 from lakeops.warehouse.pruning import explain_newest_day
 from lakeops.warehouse.quarantine import count_quarantine, list_quarantine
@@ -11,9 +11,11 @@ __all__ = [
     "connect",
     "count_quarantine",
     "define_records",
+    "drop_warehouse",
     "ensure_views",
     "explain_newest_day",
     "find_lake",
+    "find_lock_holder",
     "list_quarantine",
     "prepare_connection",
     "run_dbt",

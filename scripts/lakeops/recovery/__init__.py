@@ -1,0 +1,1 @@
+"""What is wrong with the lake, and the ways back: doctor, backup, repair."""
