@@ -67,7 +67,8 @@ def ensure_lake(lake: Lake, contracts: Contracts) -> None:
             ensure_table(get_truth(lake, contract), get_truth_columns(contract))
         quarantine = lake.quarantine(contract.table)
         ensure_table(quarantine, get_quarantine_columns(contracts))
-        quarantine.chmod(0o700)  # it holds personal data as it came
+        if quarantine.stat().st_mode & 0o777 != 0o700:  # it holds personal data as it came
+            quarantine.chmod(0o700)
     for record in contracts.records:
         if record.name != "quarantine":
             ensure_table(lake.ops(record.name), record.columns)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lakeops import console
-from lakeops.errors import BronzeCommitError
+from lakeops.errors import BronzeCommitError, LakeopsError, UsageError
 from lakeops.settings import load_settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read")]
@@ -143,6 +143,58 @@ def rebuild(
     pipeline.raise_if_failed(built)
 
 
+def drill(
+    name: Annotated[str | None, typer.Argument(help="A drill, or all; without one they are listed")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the folder in which it was rehearsed")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Write the table for the runbooks and README")] = False,
+) -> None:
+    """Rehearse a disaster on a small generated lake: how it is noticed, mended, how long that takes, what is lost."""
+    import datetime as dt
+    import shutil
+    import tempfile
+
+    from lakeops import drill as rehearsals
+    from lakeops.files import write_whole
+
+    chosen = [one for one in rehearsals.DRILLS if name in ("all", one.name)]
+    if name is None or not chosen:
+        console.print_table(["drill", "disaster"], [(one.name, one.disaster) for one in rehearsals.DRILLS])
+        if name is not None:
+            raise UsageError("There is no such drill.", where=name, next_step="name one of the list, or all")
+        return
+    settings = load_settings()
+    folder = Path(tempfile.mkdtemp(prefix="lakeops-drill-"))
+    results = []
+    try:
+        console.say("making a small lake to play with …")
+        stage = rehearsals.prepare_stage(settings, folder)
+        for one in chosen:
+            console.say(f"{one.name} …")
+            results.append(rehearsals.run_drill(stage, one))
+    finally:
+        if keep:
+            console.say(f"the project of the last drill: {folder / 'project'}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    console.print_table(
+        ["drill", "detected by", "seconds", "rows lost", "outcome"],
+        [
+            (r.drill.name, r.detected_by, round(r.seconds, 1), r.rows_lost,
+             f"skipped: {r.skipped}" if r.skipped else "FAILED" if r.problems else "as it should be")
+            for r in results
+        ],
+    )  # fmt: skip
+    if record:
+        page, readme = settings.root / "runbooks" / "records" / "drills.md", settings.root / "README.md"
+        write_whole(page, rehearsals.render_record(results, dt.datetime.now(dt.UTC).date()))
+        write_whole(readme, rehearsals.replace_table(readme.read_text(encoding="utf-8"), results))
+    failed = [f"{r.drill.name}: {problem}" for r in results for problem in r.problems]
+    if failed:
+        raise LakeopsError(
+            "A drill did not end as it should.", where="\n".join(failed), next_step="lakeops drill NAME --keep"
+        )
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(doctor)
@@ -150,3 +202,4 @@ def register(app: typer.Typer) -> None:
     app.command("restore-from")(restore_from)
     app.command()(repair)
     app.command()(rebuild)
+    app.command()(drill)

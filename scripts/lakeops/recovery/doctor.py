@@ -285,7 +285,9 @@ def _check_warehouse(settings: Settings, contracts: Contracts) -> Iterator[Findi
     rebuild = "lakeops rebuild warehouse"
     for path, name in ((settings.warehouse, "warehouse"), (settings.serving, "serving")):
         if not path.exists():
-            yield Finding(name, "warning", f"there is no {path.name}", rebuild)
+            # Before anything was published, it is only not there yet.
+            verdict = "wrong" if settings.lake.gold("x").parent.is_dir() else "warning"
+            yield Finding(name, verdict, f"there is no {path.name}", rebuild)
             continue
         try:
             with duckdb.connect(str(path), read_only=True) as connection:
