@@ -84,15 +84,15 @@ def add_columns(table: DeltaTable, fields: list[Field]) -> None:
         table.alter.add_columns(fields)
 
 
-def open_table(path: Path) -> DeltaTable:
-    """Open a table at its newest version.
+def open_table(path: Path, version: int | None = None) -> DeltaTable:
+    """Open a table at its newest version, or at an earlier one that is known to be there.
 
     Raises
     ------
     BronzeCommitError : there is no table, or its log cannot be read.
     """
     try:
-        return DeltaTable(str(path))
+        return DeltaTable(str(path), version=version)
     except TableNotFoundError as error:
         raise BronzeCommitError(
             "A table of the lake is gone.",
@@ -215,14 +215,18 @@ def append(path: Path, frame: pl.DataFrame, batch_id: int) -> None:
         commit(table, [write_part(path, frame)], [], max(batch_id, get_last_batch(table)), {"batch_id": batch_id})
 
 
-def scan_table(table: DeltaTable) -> pl.LazyFrame:
+def scan_table(table: DeltaTable, parts: Iterable[str] | None = None) -> pl.LazyFrame:
     """Return a table's rows to select from, in the types of its schema; a column a data file lacks is null.
+
+    Parameters
+    ----------
+    parts : only the rows of these data files, as `get_parts` names them; None for all.
 
     Not `pl.scan_delta`: it takes the table's address, in which blanks are %20, for a path (polars 2.1).
     """
     empty = pl.DataFrame(pl.from_arrow(pa.schema(table.schema().to_arrow()).empty_table()))
     folder = get_folder(table)
-    paths = [folder / path for path in get_parts(table)["path"]]
+    paths = [folder / path for path in (get_parts(table)["path"] if parts is None else parts)]
     if not paths:
         return empty.lazy()
     return pl.scan_parquet(paths, schema=empty.schema, missing_columns="insert", glob=False)
@@ -255,6 +259,46 @@ def make_remove(path: str, size: int) -> RemoveAction:
     return RemoveAction(
         path=path, data_change=True, deletion_timestamp=int(time.time() * 1000), size=size, partition_values={}
     )
+
+
+def make_adds(table: DeltaTable, paths: Iterable[str]) -> list[AddAction]:
+    """Return the actions by which data files of a table, as of some version, join it again.
+
+    Parameters
+    ----------
+    table : opened at a version that has the files.
+    paths : the files, as `get_parts` names them.
+    """
+    chosen = get_parts(table).filter(pl.col("path").is_in(list(paths)))
+    return [_make_add(part) for part in chosen.iter_rows(named=True)]
+
+
+def _make_add(part: dict[str, Any]) -> AddAction:
+    def pick(prefix: str) -> dict[str, Any]:
+        found = {name.removeprefix(prefix): value for name, value in part.items() if name.startswith(prefix)}
+        return {
+            name: _write_bound(value)
+            for name, value in found.items()
+            if type(value) in (int, dt.date) or (name == "_source_file" and value is not None)
+        }
+
+    stats = {"numRecords": part["num_records"]}
+    stats |= {"minValues": pick("min."), "maxValues": pick("max."), "nullCount": pick("null_count.")}
+    return AddAction(
+        path=part["path"],
+        size=part["size_bytes"],
+        partition_values={},
+        modification_time=int(time.time() * 1000),
+        data_change=True,
+        stats=json.dumps(stats),
+    )
+
+
+def count_change(table: DeltaTable, adds: list[AddAction], removes: list[RemoveAction]) -> int:
+    """Return how many rows a table has more (or fewer, below 0) once data files have joined and left it."""
+    leaving = [remove.path for remove in removes]
+    parts = get_parts(table).filter(pl.col("path").is_in(leaving))
+    return sum(json.loads(add.stats)["numRecords"] for add in adds) - int(parts["num_records"].sum())
 
 
 def read_commits(path: Path, versions: Iterable[int]) -> list[tuple[int, dict[str, Any]]]:

@@ -37,6 +37,7 @@ from lakeops.errors import (
 )
 from lakeops.lakehouse import open_lake
 from lakeops.ledger import Entry, Ledger, load_ledger, make_frame
+from lakeops.maintenance import Operation, check_reason, record_operations
 from lakeops.paths import make_file_identity
 from lakeops.raw import Landing, check_raw, compute_fingerprint, list_landings, make_landing
 from lakeops.settings import Settings
@@ -63,7 +64,8 @@ class Selection:
     Parameters
     ----------
     only : a table's name; None for all.
-    reload : files to load again although their bytes are known.
+    reload : files to load again although their bytes are known, or were taken out by hand.
+    reason : why files are loaded again; needed with `reload`.
     limit_files : at most so many files are loaded; None for all.
     since : only files changed at or after this moment.
     verify : read every file's bytes, also of those that look unchanged.
@@ -73,6 +75,7 @@ class Selection:
 
     only: str | None = None
     reload: tuple[Path, ...] = ()
+    reason: str = ""
     limit_files: int | None = None
     since: dt.datetime | None = None
     verify: bool = False
@@ -117,6 +120,8 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
     LakeopsError : of the kind that says what went wrong. Refused files are not raised, but named in the outcome.
     """
     check_raw(settings.raw)
+    if selection.reload:
+        check_reason(selection.reason)
     with open_lake(settings, [selection.rebuild] if selection.rebuild else []) as (contracts, ledger):
         # Not before the lock is held: whoever had it may have loaded, or the sender moved, what lay there.
         landings = list_landings(settings.raw, contracts.tables, settings.root)
@@ -140,6 +145,9 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
             batch_id = get_next_batch(settings.lake, contracts) - 1
             write_off(settings.lake, contracts, ledger, lost, run_id=run_id, batch_id=batch_id, now=_now())
             outcome.lost = [(entry.source_file, entry.rows_accepted) for entry in lost]
+        if selection.reload:
+            operations = _describe_reload(ledger, selection, run_id)
+            record_operations(settings.lake, contracts, operations, _now())
         return outcome
 
 
@@ -152,7 +160,6 @@ def run_rebuild(settings: Settings, table: str, reason: str) -> LoadOutcome:
     ------
     LakeopsError : of the kind that says what went wrong.
     """
-    from lakeops.maintenance import Operation, record_operations
     from lakeops.recovery.repair import move_unreadable_aside
 
     started = time.monotonic()
@@ -186,7 +193,6 @@ def run_rebuild_warehouse(settings: Settings, reason: str | None) -> Incremental
     ------
     LakeopsError : of the kind that says what went wrong.
     """
-    from lakeops.maintenance import Operation, record_operations
     from lakeops.warehouse import drop_warehouse
 
     started = time.monotonic()
@@ -213,6 +219,25 @@ def _list_elsewhere(settings: Settings, landings: list[Landing], contract: Contr
         if entry.table_name == contract.table and entry.source_file not in here and path.is_file():
             found.append(make_landing(path, entry.source_file, contract))
     return found
+
+
+def _describe_reload(ledger: Ledger, selection: Selection, run_id: str) -> list[Operation]:
+    """Return what was loaded again because somebody asked for it, for the record: an operation a file."""
+    asked = sorted(make_file_identity(path.absolute(), selection.root) for path in selection.reload)
+    loaded = [entry for name in asked if (entry := ledger.latest.get(name)) and entry.run_id == run_id]
+    return [
+        Operation(
+            "reload",
+            entry.table_name,
+            selection.reason.strip(),
+            batch_id=entry.batch_id,
+            version_after=entry.bronze_version,
+            rows_added=entry.rows_accepted,
+            details={"file": entry.source_file, "status": entry.status},
+            seconds=entry.seconds,
+        )
+        for entry in loaded
+    ]
 
 
 def _find_lost(landings: list[Landing], contracts: Contracts, ledger: Ledger, selection: Selection) -> list[Entry]:
@@ -253,9 +278,14 @@ def run_replay(settings: Settings, table: str | None, file: str | None) -> list[
 
 def run_discard(settings: Settings, table: str | None, file: str | None, reason: str) -> int:
     """Close quarantined records without loading them; returns how many."""
+    reason = check_reason(reason)
     with open_lake(settings) as (contracts, ledger):
         _check_table(contracts, table)
-        return discard_quarantine(settings.lake, contracts, ledger, table, file, reason, _now())
+        count = discard_quarantine(settings.lake, contracts, ledger, table, file, reason, _now())
+        details = {"records": count, **({"file": file} if file else {})}
+        operations = [Operation("discard", table, reason, details=details)] if count else []
+        record_operations(settings.lake, contracts, operations, _now())
+        return count
 
 
 def _check_table(contracts: Contracts, table: str | None) -> None:
@@ -496,6 +526,18 @@ def _find_stale(settings: Settings) -> list[str]:
     contracts = load_contracts(settings.models)
     facts = collect_status(settings.lake, contracts.tables, load_ledger(settings.lake), _now())
     return [f"{f['table']}: last load {f['hours_since_load']} h ago" for f in facts if f["freshness"] == "stale"]
+
+
+def run_build(settings: Settings) -> IncrementalOutcome:
+    """Build, test and publish from bronze as it is; nothing is loaded.
+
+    Returns
+    -------
+    What was done; the caller shows it and then calls `raise_if_failed`.
+    """
+    with record_run(settings, "build") as outcome:
+        build_and_publish(settings, outcome)
+    return outcome
 
 
 def run_data_tests(settings: Settings) -> IncrementalOutcome:

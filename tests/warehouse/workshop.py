@@ -238,7 +238,7 @@ class Worker:
 
     def reload(self, name: str) -> dict[str, Any]:
         """Load a file again, and what else is new."""
-        return self.load(reload=(self.root / "data_raw" / name,))
+        return self.load(reload=(self.root / "data_raw" / name,), reason="for the test")
 
     def rebuild(self, table: str) -> dict[str, Any]:
         """Load a table again, whole."""

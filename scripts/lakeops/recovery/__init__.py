@@ -1,1 +1,1 @@
-"""What is wrong with the lake, and the ways back: doctor, backup, repair."""
+"""Say what is wrong, bring back what was lost, take back what was wrong; writes through `bronze` and `delta`."""

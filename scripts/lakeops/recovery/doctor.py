@@ -190,9 +190,9 @@ def find_deficits(
     deficits = []
     for entry in list_live(ledger, contract):
         expected = entry.rows_accepted + ledger.count_replayed(entry.source_file)
-        count, first = held.pop(entry.source_file, (0, entry.batch_id))
-        is_right = count == expected and (first or 0) >= (entry.batch_id or 0) and (entry.batch_id or 0) <= batch
-        waits = entry.rows_quarantined if refused is None else quarantined.get((entry.source_file, entry.batch_id), 0)
+        count, first = held.pop(entry.source_file, (0, entry.rows_batch))
+        is_right = count == expected and (first or 0) >= (entry.rows_batch or 0) and (entry.batch_id or 0) <= batch
+        waits = entry.rows_quarantined if refused is None else quarantined.get((entry.source_file, entry.rows_batch), 0)
         if not is_right or waits != entry.rows_quarantined:
             deficits.append(entry)
     return deficits, sorted(held)

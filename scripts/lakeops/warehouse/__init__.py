@@ -4,13 +4,14 @@ from lakeops.warehouse.connection import connect, drop_warehouse, find_lock_hold
 from lakeops.warehouse.dbt import DbtOutcome, run_dbt
 from lakeops.warehouse.pruning import explain_newest_day
 from lakeops.warehouse.quarantine import count_quarantine, list_quarantine
-from lakeops.warehouse.views import define_records, ensure_views, find_lake
+from lakeops.warehouse.views import define_records, define_views, ensure_views, find_lake
 
 __all__ = [
     "DbtOutcome",
     "connect",
     "count_quarantine",
     "define_records",
+    "define_views",
     "drop_warehouse",
     "ensure_views",
     "explain_newest_day",
