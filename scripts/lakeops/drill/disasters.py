@@ -10,6 +10,7 @@ from lakeops.drill.rehearsal import Drill, DrillSkipped
 from lakeops.drill.stage import Stage
 
 REASON = '--reason "a drill"'
+BAD_FILE = "data_raw/order_lines/order_dt=2024-04-02/wrong.csv"
 # Room for a log entry and a bit of data, and not for a day.
 ROOM_LEFT_BYTES = 64 << 10
 
@@ -62,6 +63,18 @@ def _change_schema(stage: Stage) -> None:
     file = _find_last(stage.project / "data_raw/orders", "**/*.csv")
     header, _, rows = file.read_text(encoding="utf-8").partition("\n")
     file.with_name("part-99999.csv").write_text(f"{header.replace('order_id', 'order_number')}\n{rows}")
+
+
+def _publish_bad_batch(stage: Stage) -> None:
+    """Let a file arrive that keeps its contract, and is wrong: quantities a thousand times too large."""
+    file = _find_last(stage.project / "data_raw/order_lines", "**/*.csv")
+    header, *lines = file.read_text(encoding="utf-8").splitlines()
+    rows = [line.split(",") for line in lines[:20]]
+    wrong = [[order, str(100 + int(number)), product, "1000", *rest] for order, number, product, _, *rest in rows]
+    text = "\n".join([header, *(",".join(row) for row in wrong)])
+    (stage.project / BAD_FILE).parent.mkdir(parents=True, exist_ok=True)
+    (stage.project / BAD_FILE).write_text(f"{text}\n")
+    stage.run("lakeops incremental")
 
 
 def _fill_disk(stage: Stage) -> None:
@@ -129,6 +142,11 @@ DRILLS = (
         "schema-change", "a source renames a key column", _change_schema,
         "lakeops load", 11,
         ("rm data_raw/orders/*/part-99999.csv", "lakeops incremental"), "exit-11-raw-file-refused",
+    ),
+    Drill(
+        "bad-batch", "a batch that keeps its contract, and is wrong, was published", _publish_bad_batch,
+        "lakeops diff gold.fct_sales 1 2", 0,
+        (f"lakeops undo --file {BAD_FILE} {REASON}", "lakeops incremental"), "bad-batch-published",
     ),
     Drill(
         "full-disk", "the disk is full when a day is loaded", _fill_disk,
