@@ -20,7 +20,7 @@ from urllib.request import url2pathname
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from lakeops.contract import Column, DataType
@@ -31,6 +31,8 @@ APPLICATION = "lakeops"
 CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 # Planning a scan reads every commit since the last checkpoint, so one that lists many files gets its own.
 CHECKPOINT_ABOVE_BYTES = 1 << 20
+# Some records are written without the lake's lock, also while upkeep lays them out anew.
+APPEND_ATTEMPTS = 5
 
 
 def get_arrow_type(data_type: DataType) -> pa.DataType:
@@ -214,9 +216,17 @@ def make_commit_error(path: Path, error: Exception) -> BronzeCommitError:
 
 def append(path: Path, frame: pl.DataFrame, batch_id: int) -> None:
     """Append typed rows to a record of the lake in one commit; no rows, no commit."""
-    if frame.height:
+    if not frame.height:
+        return
+    part = write_part(path, frame)
+    for attempt in range(APPEND_ATTEMPTS):
         table = open_table(path)
-        commit(table, [write_part(path, frame)], [], max(batch_id, get_last_batch(table)), {"batch_id": batch_id})
+        try:
+            commit(table, [part], [], max(batch_id, get_last_batch(table)), {"batch_id": batch_id})
+            return
+        except BronzeCommitError as error:
+            if attempt + 1 == APPEND_ATTEMPTS or not isinstance(error.__cause__, CommitFailedError):
+                raise
 
 
 def scan_table(table: DeltaTable, parts: Iterable[str] | None = None) -> pl.LazyFrame:

@@ -11,8 +11,7 @@ from typing import Annotated
 import typer
 
 from lakeops import __version__, console, pipeline
-from lakeops.cli import travel
-from lakeops.cli.upkeep import add_upkeep
+from lakeops.cli import travel, upkeep
 from lakeops.errors import LakeopsError, UsageError, get_exit_code
 from lakeops.settings import load_settings
 
@@ -340,7 +339,7 @@ def demo() -> None:
 
 
 app.add_typer(travel.app)
-add_upkeep(app)
+app.add_typer(upkeep.app)
 
 
 def _parse_day(text: str, option: str) -> dt.date:

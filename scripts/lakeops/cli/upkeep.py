@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 from lakeops import console
 from lakeops.settings import load_settings
 
+app = typer.Typer()
+
 TablesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[TABLE]…", help="As in SQL, or a folder; without one all tables")
 ]
@@ -17,6 +20,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a prog
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing")]
 
 
+@app.command()
 def optimize(
     tables: TablesArgument = None,
     zorder: Annotated[
@@ -37,6 +41,7 @@ def optimize(
         report.show_optimized(done, dry_run=dry_run)
 
 
+@app.command()
 def vacuum(
     tables: TablesArgument = None,
     apply: Annotated[bool, typer.Option("--apply", help="Delete; without it nothing is changed")] = False,
@@ -57,6 +62,7 @@ def vacuum(
         report.show_vacuumed(done)
 
 
+@app.command()
 def upkeep(dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
     """Do what is due on the whole lake, and nothing more: optimize, vacuum, logs, old records, the DuckDB file."""
     from lakeops.report import upkeep as report
@@ -69,6 +75,7 @@ def upkeep(dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
         report.show_jobs(jobs, dry_run=dry_run)
 
 
+@app.command()
 def restorable(tables: TablesArgument = None, as_json: JsonOption = False) -> None:
     """Show from which version on, and since when, each table can still be read as it was; and the snapshots."""
     from lakeops.report import upkeep as report
@@ -84,6 +91,7 @@ def restorable(tables: TablesArgument = None, as_json: JsonOption = False) -> No
         report.show_restorable(found, snapshots)
 
 
+@app.command()
 def explain(
     query: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, as for duckdb/warehouse.duckdb")],
     as_json: JsonOption = False,
@@ -100,7 +108,15 @@ def explain(
         report.show_explained(explained)
 
 
-def add_upkeep(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    for command in (optimize, vacuum, upkeep, restorable, explain):
-        app.command()(command)
+@app.command()
+def cost(as_json: JsonOption = False) -> None:
+    """Show what the lake costs: disk by table, growth, seconds by step, and what less retention would save."""
+    from lakeops.report import upkeep as report
+    from lakeops.upkeep import collect_cost
+
+    found = collect_cost(load_settings(), dt.datetime.now(dt.UTC))
+    if as_json:
+        tables = [asdict(table) | {"total": table.total, "compression": table.compression} for table in found.tables]
+        console.print_json(asdict(found) | {"tables": tables})
+    else:
+        report.show_cost(found)

@@ -8,7 +8,7 @@ from lakeops.console import print_table, say
 
 if TYPE_CHECKING:
     from lakeops.timetravel import Snapshot
-    from lakeops.upkeep import Job, Optimized, Restorable, Vacuumed
+    from lakeops.upkeep import Cost, Job, Optimized, Restorable, Vacuumed
     from lakeops.warehouse import Explained
 
 
@@ -104,3 +104,39 @@ def show_explained(explained: Explained) -> None:
             say(f"{scan.table or 'a table'}: which files were read is not known, so none is in table_partitions")
     if explained.rows.height:
         say('file by file: duckdb -readonly duckdb/warehouse.duckdb "from table_partitions"')
+
+
+def show_cost(cost: Cost) -> None:
+    """Print disk by layer and table, growth, seconds by step, the slowest models and tests, and what could be saved."""
+    layers: dict[str, list[int]] = {}
+    for table in cost.tables:
+        sums = layers.setdefault(table.layer, [0, 0, 0, 0])
+        for place, size in enumerate((table.live, table.retained, table.orphaned, table.log)):
+            sums[place] += size
+    headers = ["bytes live", "for time travel", "orphaned", "log"]
+    print_table(["layer", *headers], [(layer, *sums) for layer, sums in sorted(layers.items())])
+    print()
+    print_table(
+        ["table", "files", *headers, "growth a day", "smaller than raw"],
+        [
+            (t.table, t.files, t.live, t.retained, t.orphaned, t.log, None if t.growth is None else round(t.growth),
+             f"{t.compression:.1f} x" if t.compression else None)
+            for t in sorted(cost.tables, key=lambda table: -table.total)
+        ],
+    )  # fmt: skip
+    print()
+    print_table(["hours of retention", "bytes freed by vacuum"], list(cost.savings.items()))
+    if cost.steps:
+        print()
+        print_table(
+            [f"step of the main job, {cost.runs} run(s)", "median seconds"],
+            [("all of it" if name == "seconds" else name, round(value, 2)) for name, value in cost.steps.items()],
+        )
+    for what, slow in (("model", cost.models), ("test", cost.tests)):
+        if slow:
+            print()
+            print_table(
+                [f"slowest {what}s", "median seconds", "of a month"],
+                [(name, round(median, 2), round(total, 1)) for name, median, total in slow],
+            )
+    say(f"and {cost.duckdb:,} bytes of DuckDB files, which can be built again at any time")

@@ -7,6 +7,7 @@ next look, and memory stays bounded, because DuckDB sorts on disk what is too mu
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from lakeops.upkeep.record import keep_record
 from lakeops.upkeep.tables import Table, find_table, list_tables
 from lakeops.warehouse import connect, prepare_connection
 
-# A part of so many bytes or rows is read in well under a second, and written anew when a file in it is restated.
+# A part of so many bytes or rows is read in half a second, and written anew when a file in it is restated.
 TARGET_BYTES = 64 << 20
 TARGET_ROWS = 2_000_000
 # Every file costs a reader about a millisecond: fewer new small ones than these are not worth a commit.
@@ -42,6 +43,7 @@ ROW_GROUP = 1 << 17
 MEMORY = "768MB"
 # Bits of each column that are woven into the order of several; more would not change which files are skipped.
 _BITS = 12
+_SORTING = ".sorting."
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,9 @@ def plan_optimize(table: Table, zorder: tuple[str, ...] | None = None) -> Plan:
     """
     handle = open_table(table.path)
     parts, log = get_parts(handle), read_log(table.path)
+    size = int(parts["size_bytes"].sum() or 0)
+    if foreign := _find_foreign(handle):
+        return Plan(table, (), table.order, f"left alone: another program gave it {foreign}", parts.height, size)
     order = _check_order(table, handle, zorder) if zorder else table.order
     groups = _plan_all(parts, log, order) if zorder else _plan_small(parts, log, order)
     if zorder:
@@ -135,7 +140,16 @@ def plan_optimize(table: Table, zorder: tuple[str, ...] | None = None) -> Plan:
     else:
         fresh = _count_fresh(parts, log)
         why = f"{fresh} new small files of {parts.height}" + ("" if groups else f", not due below {DUE_FILES}")
-    return Plan(table, groups, order, why, parts.height, int(parts["size_bytes"].sum() or 0))
+    return Plan(table, groups, order, why, parts.height, size)
+
+
+def _find_foreign(handle: DeltaTable) -> str | None:
+    """Return what a table has that our data files cannot say: its rows are not just what stands in its files."""
+    if handle.metadata().partition_columns:
+        return "partitions"
+    if handle.protocol().min_reader_version > 1:
+        return "features of Delta that lakeops does not use"
+    return None
 
 
 def _check_order(table: Table, handle: DeltaTable, zorder: tuple[str, ...]) -> tuple[str, ...]:
@@ -294,9 +308,11 @@ def _count_rows_per_part(sizes: dict[str, tuple[int, int]], group: tuple[str, ..
 
 @contextmanager
 def _open_sorter(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a DuckDB in memory that sorts on disk, beside the lake, what is more than it may hold."""
+    """Open a DuckDB in memory that sorts on disk, in the lake, what is more than it may hold."""
+    for left in settings.lake.folder.glob(f"{_SORTING}*"):  # by one that was killed: we have the lock
+        shutil.rmtree(left, ignore_errors=True)
     with (
-        tempfile.TemporaryDirectory(prefix=".optimize.", dir=settings.lake.folder) as folder,
+        tempfile.TemporaryDirectory(prefix=_SORTING, dir=settings.lake.folder) as folder,
         duckdb.connect() as connection,
     ):
         prepare_connection(connection)

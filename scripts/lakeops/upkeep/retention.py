@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from lakeops.contract import Contracts
-from lakeops.delta import commit, get_last_batch, get_parts, make_remove, open_table, scan_table, write_part
+from lakeops.delta import commit, get_last_batch, get_parts, make_remove, open_table, read_frame, scan_table, write_part
 from lakeops.ledger import NAME as LEDGER
-from lakeops.ledger import Ledger
+from lakeops.ledger import Entry, Ledger
 from lakeops.maintenance import Operation
 from lakeops.quality import prune_records
 from lakeops.settings import Settings
@@ -69,26 +69,26 @@ def _keep(settings: Settings, contracts: Contracts, table: Table, count: int, st
 def _select_outdated(table: Table, ledger: Ledger, now: dt.datetime) -> pl.Expr | None:
     """Return which rows of the ledger, or of a quarantine, are due to go; None for other tables.
 
-    Of a file, what came before its last load tells nothing that the loader asks. What is in quarantine for a load that
-    still holds stays, so that read = accepted + quarantined can be counted at any time.
+    Of a file that was loaded again long ago, what came before tells nothing that the loader asks. What is in quarantine
+    for a load that still holds stays, so that read = accepted + quarantined can be counted at any time.
     """
-    loads = {entry.source_file: entry for entry in ledger.iter_live()}
-    if table.name == f"ops.{LEDGER}":
-        last = _make_lookup("source_file", {name: entry.entry_id for name, entry in loads.items()})
-        old = pl.col("recorded_at") < now - dt.timedelta(days=LEDGER_DAYS)
-        return old & pl.col("entry_id").is_not_null() & (pl.col("entry_id") < last)
+    days = {f"ops.{LEDGER}": LEDGER_DAYS}.get(table.name, QUARANTINE_DAYS if table.layer == "quarantine" else None)
+    if days is None:
+        return None
+    before = now - dt.timedelta(days=days)
+    loads = [entry for entry in ledger.iter_live() if entry.status == "loaded" and entry.recorded_at < before]
     if table.layer == "quarantine":
-        last = _make_lookup("source_file", {name: entry.batch_id for name, entry in loads.items()})
-        old = pl.col("quarantined_at") < now - dt.timedelta(days=QUARANTINE_DAYS)
-        return old & (pl.col("batch_id") < last)
-    return None
+        return pl.col("batch_id") < _look_up({entry.source_file: entry.rows_batch for entry in loads})
+    # What was taken out by hand may come again, and then the ledger must know it.
+    told = pl.col("status").is_in(["undone", "restored"]).any().over("source_file")
+    return ~told & (pl.col("entry_id") < _look_up({entry.source_file: entry.entry_id for entry in loads}))
 
 
-def _make_lookup(column: str, values: dict[str, int | None]) -> pl.Expr:
+def _look_up(values: dict[str, int | None]) -> pl.Expr:
     known = {name: value for name, value in values.items() if value is not None}
     if not known:
         return pl.lit(None, dtype=pl.Int64)
-    return pl.col(column).replace_strict(known, default=None, return_dtype=pl.Int64)
+    return pl.col("source_file").replace_strict(known, default=None, return_dtype=pl.Int64)
 
 
 def _scan(path: Path) -> pl.LazyFrame:
@@ -96,18 +96,27 @@ def _scan(path: Path) -> pl.LazyFrame:
 
 
 def _take_out(table: Table, outdated: pl.Expr) -> int:
-    """Write anew the data files that hold such rows; all others are left alone."""
+    """Write a record anew without such rows. It is read whole: what is outdated may be told by other rows."""
     handle = open_table(table.path)
-    adds, removes, count = [], [], 0
-    for path, size in get_parts(handle).select("path", "size_bytes").iter_rows():
-        rows = pl.read_parquet(table.path / path, glob=False)
-        staying = rows.filter(outdated.not_().fill_null(True))
-        if staying.height == rows.height:
-            continue
-        count += rows.height - staying.height
-        removes.append(make_remove(path, size))
-        if staying.height:
-            adds.append(write_part(table.path, staying))
-    batch = get_last_batch(handle)
+    rows = read_frame(handle)
+    staying = rows.filter(outdated.not_().fill_null(True))
+    if table.name == f"ops.{LEDGER}":
+        _check_ledger(rows, staying)
+    removes = [make_remove(*part) for part in get_parts(handle).select("path", "size_bytes").iter_rows()]
+    adds = [write_part(table.path, staying)] if staying.height else []
+    batch, count = get_last_batch(handle), rows.height - staying.height
     commit(handle, adds, removes, batch, {"batch_id": batch, "operation": "prune", "rows": count})
     return count
+
+
+def _check_ledger(before: pl.DataFrame, after: pl.DataFrame) -> None:
+    """Refuse to drop what the loader still asks for."""
+    known, left = (
+        vars(Ledger([Entry(**row) for row in _sort(rows).iter_rows(named=True)])) for rows in (before, after)
+    )
+    if known != left:
+        raise RuntimeError("the ledger would answer otherwise without its outdated entries")
+
+
+def _sort(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.sort("entry_id", "recorded_at", nulls_last=False, maintain_order=True)
