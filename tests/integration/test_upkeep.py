@@ -37,10 +37,11 @@ from lakeops.upkeep import (
     run_upkeep,
     vacuum_table,
     vacuum_tables,
+    warehouse,
 )
 from lakeops.upkeep.log import read_log
 from lakeops.upkeep.retention import drop_outdated, find_outdated
-from lakeops.warehouse import prepare_connection
+from lakeops.warehouse import connect, prepare_connection
 
 DAYS = 5
 KILLS = 6
@@ -428,6 +429,30 @@ def test_the_cost_of_all_tables_is_what_lies_on_the_disk(project):
     first = [life for life in read_log(orphan.parent).lives if life.since not in read_log(orphan.parent).optimized]
     assert sales_cost.growth == pytest.approx(sum(life.size for life in first) / 10, rel=0.01)
     assert cost.savings[0] >= cost.savings[168] > cost.savings[720] == 100
+
+
+def test_a_bloated_warehouse_is_written_anew_whole(project, monkeypatch):
+    monkeypatch.setattr(warehouse, "DUE_BYTES", 1 << 20)
+    with connect(project.settings.warehouse) as connection:
+        connection.execute("create table main.kept as select range as n from range(1000)")
+        connection.execute("create table bulk as select hash(range) as n from range(2000000)")
+        connection.execute("checkpoint")
+        connection.execute("drop table bulk")
+        connection.execute("checkpoint")
+    views = project.sql(
+        "select schema_name, view_name, sql, comment from duckdb_views() where not internal order by all"
+    )
+    before = project.settings.warehouse.stat().st_size
+    (job,) = [job for job in run_upkeep(project.settings) if job.operation == "compact"]
+    assert job.saved_bytes > before // 2
+    assert project.settings.warehouse.stat().st_size < before // 2
+    again = project.sql(
+        "select schema_name, view_name, sql, comment from duckdb_views() where not internal order by all"
+    )
+    assert again == views
+    assert project.sql("select count(*), sum(n) from kept") == [(1000, 499500)]
+    assert project.sql("select count(*) from bronze.sales") == [(4 * DAYS,)]
+    assert run_upkeep(project.settings) == []
 
 
 def test_killed_at_any_change_upkeep_leaves_the_lake_right_and_is_finished_by_the_next(project):

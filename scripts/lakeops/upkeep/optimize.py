@@ -7,6 +7,7 @@ next look, and memory stays bounded, because DuckDB sorts on disk what is too mu
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ ROW_GROUP = 1 << 17
 MEMORY = "768MB"
 # Bits of each column that are woven into the order of several; more would not change which files are skipped.
 _BITS = 12
+_SORTING = ".sorting."
 
 
 @dataclass(frozen=True)
@@ -306,9 +308,11 @@ def _count_rows_per_part(sizes: dict[str, tuple[int, int]], group: tuple[str, ..
 
 @contextmanager
 def _open_sorter(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a DuckDB in memory that sorts on disk, beside the lake, what is more than it may hold."""
+    """Open a DuckDB in memory that sorts on disk, in the lake, what is more than it may hold."""
+    for left in settings.lake.folder.glob(f"{_SORTING}*"):  # by one that was killed: we have the lock
+        shutil.rmtree(left, ignore_errors=True)
     with (
-        tempfile.TemporaryDirectory(prefix=".optimize.", dir=settings.lake.folder) as folder,
+        tempfile.TemporaryDirectory(prefix=_SORTING, dir=settings.lake.folder) as folder,
         duckdb.connect() as connection,
     ):
         prepare_connection(connection)

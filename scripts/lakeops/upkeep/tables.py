@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lakeops import timetravel
 from lakeops.contract import Contract, Contracts
-from lakeops.errors import UsageError
 from lakeops.paths import Lake
 from lakeops.settings import Settings
 
@@ -72,23 +72,9 @@ def find_table(settings: Settings, contracts: Contracts, name: str) -> Table:
 
     Raises
     ------
-    UsageError : there is none.
+    UsageError : there is none, or more than one; names those it may be.
     """
-    tables = list_tables(settings.lake, contracts)
-    wanted = name.strip().strip("'\"`")
-    paths = {Path(wanted).absolute(), (settings.root / wanted).absolute()}
-    for table in tables:
-        schema, _, short = table.name.partition(".")
-        names = {table.name, f"main.{short}", short} if schema == "ops" else {table.name}
-        if wanted in names or table.path in paths or table.path.resolve() in {path.resolve() for path in paths}:
-            return table
-    same = [table for table in tables if table.name.split(".")[1] == wanted and table.layer != "quarantine"]
-    if len(same) == 1:
-        return same[0]
-    raise UsageError(
-        "There is no such table in the lake.",
-        where=str(settings.lake.folder),
-        expected=", ".join(table.name for table in tables) or "tables; nothing was ever loaded",
-        found=wanted,
-        next_step="name one of them, or the path of its folder",
-    )
+    here = Path(name.strip("'\"")).absolute()
+    asked = str(here) if (here / "_delta_log").is_dir() else name
+    meant = timetravel.find_table(settings.lake, contracts, asked, settings.root)
+    return next(table for table in list_tables(settings.lake, contracts) if table.path == meant.path)

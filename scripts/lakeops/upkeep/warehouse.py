@@ -60,7 +60,9 @@ def compact_warehouse(settings: Settings, contracts: Contracts) -> None:
     started = time.monotonic()
     warehouse = settings.warehouse
     fresh = warehouse.with_name(f".{warehouse.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
+    for left in warehouse.parent.glob(f".{warehouse.name}.*"):  # by one that was killed
+        if time.time() - left.stat().st_mtime > 3600:
+            left.unlink(missing_ok=True)
     # Held from before the copy until after the exchange: nobody writes to the file that is about to go.
     with connect(warehouse) as connection:
         before = _measure(connection)

@@ -24,7 +24,7 @@ from lakeops.contract import Contract, Contracts
 from lakeops.delta import get_parts
 from lakeops.errors import UsageError
 from lakeops.ledger import make_frame
-from lakeops.warehouse.connection import find_lock_holder, make_locked_error, prepare_connection
+from lakeops.warehouse.connection import connect
 
 _LITERAL = r"(?:'(?P<text>(?:[^']|'')*)'(?:::(?P<type>[A-Z ]+))?|(?P<number>-?\d+(?:\.\d+)?))"
 _COMPARISON = re.compile(rf'"?(?P<column>\w+)"?(?P<sign>>=|<=|!=|=|>|<){_LITERAL}')
@@ -80,8 +80,11 @@ def explain_query(warehouse: Path, contracts: Contracts, query: str, now: dt.dat
     LockedError : another process holds the warehouse for writing.
     """
     query = query.strip().rstrip(";")
-    with _open_for_reading(warehouse) as connection:
+    with connect(warehouse, read_only=True) as connection:
         _check(connection, query)
+        connection.execute("load delta")
+        # The extension counts twice where filters come down twice, and ends in an internal error (1.5.5).
+        connection.execute("set delta_scan_explain_files_filtered = false")
         try:
             printed = connection.execute(f"explain (analyze, format json) {query}").fetchall()[0][-1]
         except duckdb.Error as error:
@@ -103,25 +106,6 @@ def explain_query(warehouse: Path, contracts: Contracts, query: str, now: dt.dat
     )
     record = contracts.get_record("table_partitions")
     return Explained(query, plan.get("latency", 0.0), tuple(scans), make_frame(record, rows))
-
-
-def _open_for_reading(warehouse: Path) -> duckdb.DuckDBPyConnection:
-    try:
-        connection = duckdb.connect(str(warehouse), read_only=True)
-    except duckdb.Error as error:
-        if holder := find_lock_holder(str(error)):
-            raise make_locked_error(warehouse, *holder) from error
-        raise UsageError(
-            "There is no warehouse to ask.",
-            where=str(warehouse),
-            found=str(error).splitlines()[0][:300],
-            next_step="lakeops load makes one",
-        ) from error
-    prepare_connection(connection)
-    connection.execute("load delta")
-    # The extension counts twice where filters come down twice, and ends in an internal error (1.5.5).
-    connection.execute("set delta_scan_explain_files_filtered = false")
-    return connection
 
 
 def _check(connection: duckdb.DuckDBPyConnection, query: str) -> None:
