@@ -1,4 +1,4 @@
-"""Any mix of loads, undos, restores, snapshots and accidents: bronze is what a few lines of Python say it must be.
+"""Any mix of loads, undos, restores, snapshots, upkeep and accidents: bronze is what plain Python says it must be.
 
 The model knows no Delta and no batch: only which file brought which rows, and what was put away by hand.
 """
@@ -21,12 +21,16 @@ from conftest import DAY, Project, items, make_project, sales
 from lakeops import pipeline
 from lakeops.bronze.tables import get_truth
 from lakeops.contract import load_contracts
+from lakeops.delta import scan_table
 from lakeops.errors import UsageError
 from lakeops.recovery.restore import run_restore
 from lakeops.recovery.snapshots import create_snapshot, restore_snapshot
 from lakeops.recovery.undo import run_undo
+from lakeops.timetravel import open_version
+from lakeops.upkeep import list_restorable, optimize_table, vacuum_tables
 
-TABLES = ("sales", "items")
+KEYS = {"sales": "sale_id", "items": "item_id"}
+TABLES = tuple(KEYS)
 Content = tuple[tuple, ...]
 
 
@@ -184,7 +188,7 @@ class Lake:
     def spoil(self, table: str, key: int) -> None:
         """Somebody deletes rows, and it is found out: as it was right before."""
         found = self._describe(table)
-        key_column = "sale_id" if table == "sales" else "item_id"
+        key_column = KEYS[table]
         places = {self.project.settings.lake.bronze("bronze", table), self._get_truth(table)}
         for path in places:
             DeltaTable(str(path)).delete(f"{key_column} <= {key}")
@@ -205,6 +209,22 @@ class Lake:
         self._note_batches([one for one in done.tables if one.batch_id])
         for table, live in self.snapshots[name].items():
             self.tables[table].restore(live)
+
+    def optimize(self, table: str) -> None:
+        """Lay a table out anew, by its key."""
+        for path in {self.project.settings.lake.bronze("bronze", table), self._get_truth(table)}:
+            optimize_table(self.project.settings, f"bronze.{path.name}", (KEYS[table],))
+
+    def vacuum(self, table: str) -> None:
+        """Delete whatever nothing needs; what is said to be readable then is read, and nothing else restored."""
+        settings, truth = self.project.settings, self._get_truth(table)
+        names = tuple(f"bronze.{path.name}" for path in {settings.lake.bronze("bronze", table), truth})
+        vacuum_tables(settings, names, 0, apply=True, force=True)
+        (held,) = list_restorable(settings, (f"bronze.{truth.name}",))
+        for first, last in held.ranges:
+            for version in range(first, last + 1):
+                scan_table(open_version(truth, version)).collect()
+        self.moments = [one for one in self.moments if one[0] != table or held.covers(one[1])]
 
     def check(self) -> None:
         """Compare the lake with the model, and remember where it stands."""
@@ -251,6 +271,8 @@ MEND = st.one_of(
     st.tuples(st.just("snapshot")),
     st.tuples(st.just("go_back"), SMALL),
     st.tuples(st.just("reload"), TABLE, SMALL),
+    st.tuples(st.just("optimize"), TABLE),
+    st.tuples(st.just("vacuum"), TABLE),
 )
 # What lands is loaded, and then one thing is mended.
 ROUNDS = st.lists(st.tuples(st.lists(LAND, max_size=2), st.lists(MEND, min_size=1, max_size=2)), min_size=2, max_size=5)

@@ -14,6 +14,8 @@ from integration.test_changes import CDC, lines
 from lakeops import pipeline
 from lakeops.delta import open_table
 from lakeops.errors import UsageError
+from lakeops.recovery import commit as mending
+from lakeops.recovery import snapshots
 from lakeops.recovery.restore import run_restore
 from lakeops.recovery.snapshots import create_snapshot, drop_snapshot, restore_snapshot
 from lakeops.recovery.undo import run_undo
@@ -347,3 +349,51 @@ def test_commands_say_what_they_did(loaded, monkeypatch, capsys):
         assert done.exit_code == 0, (words, done.output, done.exception)
     assert "undo: wrong" in done.output
     assert "restore to version 3: back" in done.output
+
+
+class Stopped(BaseException):
+    """What a kill leaves on disk, this leaves too: nothing that comes after it is done."""
+
+
+STEPS = ("append_touched_keys", "commit", "refresh_current", "append_entries")
+
+
+@pytest.mark.parametrize("loads_between", [True, False])
+def test_a_restore_that_stops_half_way_is_finished_by_the_same_command(loaded, monkeypatch, loads_between):
+    first = {table: loaded.rows(table) for table in ("sales", "items")}
+    create_snapshot(loaded.settings, "first")
+    loaded.land("sales/a.csv", sales((1, DAY, 9), ("x", DAY, 1)))
+    loaded.land("items/c.csv", items((2, "zwei", LATE)))
+    loaded.load()
+    loaded.keep()
+    for stop_at in range(1, 20):
+        loaded.reset()
+        calls = 0
+
+        def stop_before(function, stop_at=stop_at):
+            def call(*words, **named):
+                nonlocal calls
+                calls += 1
+                if calls == stop_at:
+                    raise Stopped
+                return function(*words, **named)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for step in STEPS:
+                patch.setattr(mending, step, stop_before(getattr(mending, step)))
+            patch.setattr(snapshots, "commit", stop_before(snapshots.commit))
+            try:
+                restore_snapshot(loaded.settings, "first", reason="test")
+                break
+            except Stopped:
+                pass
+        if loads_between:
+            assert loaded.load().batches == []
+        restore_snapshot(loaded.settings, "first", reason="test")
+        assert {table: loaded.rows(table) for table in first} == first, stop_at
+        assert loaded.sql("select status from quarantine") == [("open",)], stop_at
+        assert loaded.load().batches == [], stop_at
+    assert stop_at > 8
+    assert {row["sale_id"] for row in touched(loaded, "sales", 5)} == {1, 2}

@@ -106,7 +106,7 @@ def make_undone(ledger: Ledger, live: Entry, moment: Moment, reason: str) -> Ent
 
 
 def make_restored(live: Entry, replays: dict[int | None, int], moment: Moment, reason: str) -> list[Entry]:
-    """Return the entries that say which rows of a file are in bronze from now on.
+    """Return the entries that say which rows of a file are in bronze from now on. They are as fresh as when they came.
 
     Parameters
     ----------
@@ -120,7 +120,6 @@ def make_restored(live: Entry, replays: dict[int | None, int], moment: Moment, r
         rows_batch_id=live.rows_batch,
         run_id=moment.run_id,
         reason=reason,
-        recorded_at=moment.now,
         seconds=None,
     )
     return [

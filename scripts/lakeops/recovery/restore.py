@@ -280,6 +280,15 @@ def plan_restore(lake: Lake, ledger: Ledger, entries: list[Entry], contract: Con
         [e for e in entries if e.table_name == contract.table and e.batch_id is not None and e.batch_id <= reached]
     )
     live_now = {entry.source_file: entry for entry in ledger.iter_live() if entry.table_name == contract.table}
+    files = back["_source_file"].drop_nulls().unique()
+    if forgotten := sorted(name for name in files if name in ledger.latest and not live_then.get_live(name)):
+        raise UsageError(
+            "The ledger does not know by which load rows of that version came.",
+            where=f"{contract.name}, version {version}",
+            expected="rows of files that were loaded by then, and entries of the ledger that upkeep has not let go",
+            found=", ".join(forgotten[:5]),
+            next_step="choose a later version: lakeops history " + contract.name,
+        )
     return Plan(contract, now, then, back, away, table_back, table_away, live_now, live_then)
 
 
