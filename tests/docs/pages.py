@@ -192,7 +192,7 @@ def _compare(page: Page, fence: Fence, output: str) -> None:
     said = [_squeeze(line) for line in output.splitlines()]
     place = 0
     for line in filter(None, map(_squeeze, fence.text.splitlines())):
-        pattern = re.compile(".*".join(re.escape(piece) for piece in line.split("…")))
+        pattern = re.compile(".*".join(re.escape(piece.strip()) for piece in line.split("…")))
         found = next((at for at in range(place, len(said)) if pattern.fullmatch(said[at])), None)
         if found is None:
             raise PageError(f"{page.name}.md:{fence.line}: this is not said, or not in this order:\n{line}\n\n{output}")
