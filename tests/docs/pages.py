@@ -10,7 +10,7 @@
 - A fence without a tag is an illustration (an excerpt, YAML): no line of it begins with a command.
 - A command in `backticks` is not executed, but must be one that there is, with options that there are.
 
-So the fences of Diagnosis show what the scene broke, those of Mitigation mend it, those of Confirm show that it is over.
+So the fences of Diagnosis show what the scene broke, those of Mitigation mend it, those of Confirm that it is over.
 """
 
 from __future__ import annotations
@@ -165,14 +165,13 @@ def _run_fence(page: Page, fence: Fence, root: Path, notes: Path) -> str:
     output = ""
     for command, (out, code) in zip(commands, files, strict=True):
         said = out.read_text(encoding="utf-8", errors="replace") if out.exists() else shell.stderr
-        found = int(code.read_text()) if code.exists() else None
+        found, stated = int(code.read_text()) if code.exists() else None, get_exit_code(command)
         output += said
-        if found != get_exit_code(command):
-            raise PageError(
-                f"{page.name}.md:{fence.line}: exit code {found}, {get_exit_code(command)} is stated\n$ {command}\n{said}"
-            )
+        place, shown = f"{page.name}.md:{fence.line}", f"$ {command}\n{said}"
+        if found != stated:
+            raise PageError(f"{place}: exit code {found}, {stated} is stated\n{shown}")
         if "Traceback (most recent call last)" in said:
-            raise PageError(f"{page.name}.md:{fence.line}: a traceback\n$ {command}\n{said}")
+            raise PageError(f"{place}: a traceback\n{shown}")
     return output
 
 

@@ -1,6 +1,6 @@
 """What the pages find broken: each function breaks one thing on a lake in order, with real files and real damage.
 
-A page names its scene; `refuse_…` and the like are not needed, since a scene is what happened and not what it leads to.
+A page names its scene; a scene is what happened, and not what it leads to.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -20,12 +21,20 @@ ORDERS, LINES = f"data_raw/orders/{DAY}/part-00001.csv", f"data_raw/order_lines/
 SENSORS = "data_raw/sensors/store_id=4/month=2024-04"
 
 
+def scene(function: Callable[[Stage], None]) -> Callable[[Stage], None]:
+    """Mark a function as one that pages name."""
+    function.is_scene = True
+    return function
+
+
+@scene
 def misspelt_contract(stage: Stage) -> None:
     """Somebody edited the contract, misspelt a key, and committed it."""
     change(stage, "dbt/models/bronze/retail.yml", "mode: append", "moed: append", count=1)
     commit(stage, "Append orders")
 
 
+@scene
 def refused_files(stage: Stage) -> None:
     """A day arrives with a column missing, a wrong encoding, a file cut in transfer, and somebody's notes."""
     header, rows = read_csv(stage, ORDERS)
@@ -41,11 +50,13 @@ def refused_files(stage: Stage) -> None:
     write(stage, "../from-the-sender/orders.csv", "\n".join([header, *move_to_next_day(rows[:3]), ""]))
 
 
+@scene
 def moved_table(stage: Stage) -> None:
     """Somebody tidied up and moved a table's folder away."""
     (stage.root / "lake/bronze/delta/orders").rename(stage.root.parent / "orders")
 
 
+@scene
 def failing_test(stage: Stage) -> None:
     """A rule was made strict, and the next file breaks it; the sender has a corrected one."""
     model = stage.root / "dbt/models/silver/silver_sensors.yml"
@@ -59,6 +70,7 @@ def failing_test(stage: Stage) -> None:
     write(stage, "../from-the-sender/2024-04-04.csv", "\n".join([header, *good, ""]))
 
 
+@scene
 def stale_source(stage: Stage) -> None:
     """The limit of a source was set to a minute where an hour was meant, and a minute has passed."""
     change(stage, "dbt/models/bronze/retail.yml", *find_freshness(stage))
@@ -67,6 +79,7 @@ def stale_source(stage: Stage) -> None:
     time.sleep(max(0, newest + 65 - time.time()))
 
 
+@scene
 def held_warehouse(stage: Stage) -> None:
     """Somebody left a command line open on the warehouse."""
     shell = stage.start(["duckdb", "duckdb/warehouse.duckdb"])
@@ -75,6 +88,7 @@ def held_warehouse(stage: Stage) -> None:
     assert any("open" in line for line in shell.stdout)
 
 
+@scene
 def many_bad_records(stage: Stage) -> None:
     """A file arrives of which half has no order number; the sender has a corrected one."""
     header, rows = read_csv(stage, ORDERS)
@@ -85,6 +99,7 @@ def many_bad_records(stage: Stage) -> None:
     stage.run("lakeops load")
 
 
+@scene
 def negative_quantities(stage: Stage) -> None:
     """A file arrives in which half the quantities are below zero; the sender has a corrected one."""
     header, rows = read_csv(stage, LINES)
@@ -94,6 +109,7 @@ def negative_quantities(stage: Stage) -> None:
     write(stage, "../from-the-sender/part-00001.csv", "\n".join([header, *good, ""]))
 
 
+@scene
 def dead_hook(stage: Stage) -> None:
     """Somebody took the hook out that records what tests came to, and tests ran since."""
     change(stage, "dbt/dbt_project.yml", 'on-run-end: "{{ record_run(results) }}"', "on-run-end: []")
@@ -101,6 +117,7 @@ def dead_hook(stage: Stage) -> None:
     stage.run("cd dbt && dbt test --select silver_stores")
 
 
+@scene
 def killed_dbt(stage: Stage) -> None:
     """The main job is killed outright while dbt builds a new day."""
     land_next_day(stage)
@@ -114,16 +131,19 @@ def killed_dbt(stage: Stage) -> None:
     assert job.returncode == -9
 
 
+@scene
 def lost_warehouse(stage: Stage) -> None:
     """Somebody cleaned up in duckdb/."""
     shutil.rmtree(stage.root / "duckdb")
 
 
+@scene
 def deleted_table(stage: Stage) -> None:
     """The folder of a bronze table is gone."""
     shutil.rmtree(stage.root / "lake/bronze/delta/orders")
 
 
+@scene
 def flipped_bit(stage: Stage) -> None:
     """One bit of a data file is not what was written."""
     file = max((stage.root / "lake/bronze/delta/orders").glob("*.parquet"), key=lambda file: file.stat().st_size)
@@ -132,6 +152,7 @@ def flipped_bit(stage: Stage) -> None:
     file.write_bytes(content)
 
 
+@scene
 def published_bad_batch(stage: Stage) -> None:
     """A file that keeps its contract, and is wrong, was loaded, tested and published: quantities in grams."""
     header, rows = read_csv(stage, LINES)
@@ -141,6 +162,7 @@ def published_bad_batch(stage: Stage) -> None:
     stage.run("lakeops incremental")
 
 
+@scene
 def deleted_rows(stage: Stage) -> None:
     """A program that is none of ours deletes rows of a bronze table."""
     from deltalake import DeltaTable
@@ -148,6 +170,7 @@ def deleted_rows(stage: Stage) -> None:
     DeltaTable(str(stage.root / "lake/bronze/delta/orders")).delete("channel = 'Retail'")
 
 
+@scene
 def failed_migration(stage: Stage) -> None:
     """A snapshot was taken before a migration; then files came from the wrong system."""
     stage.run("lakeops snapshot create before-the-migration")
@@ -155,6 +178,7 @@ def failed_migration(stage: Stage) -> None:
     stage.run("lakeops load")
 
 
+@scene
 def full_disk(stage: Stage) -> None:
     """The lake lies on a disk of its own, and that is full but for some kilobytes."""
     lake, moved = stage.root / "lake", stage.root.parent / "moved"
@@ -171,12 +195,14 @@ def full_disk(stage: Stage) -> None:
     land_next_day(stage)
 
 
+@scene
 def lost_lake(stage: Stage) -> None:
     """There is a backup; then the lake is lost."""
     stage.run("lakeops backup --to ../lakeops-backup")
     shutil.rmtree(stage.root / "lake")
 
 
+@scene
 def replaced_files(stage: Stage) -> None:
     """A file was restated twice: older data files lie there for time travel alone."""
     for text in ("1", "2"):
@@ -185,6 +211,7 @@ def replaced_files(stage: Stage) -> None:
         stage.run("lakeops load")
 
 
+@scene
 def late_file(stage: Stage) -> None:
     """A file of the first day arrives after the third."""
     header, rows = read_csv(stage, "data_raw/orders/order_dt=2024-04-01/part-00001.csv")
@@ -192,6 +219,7 @@ def late_file(stage: Stage) -> None:
     write(stage, "data_raw/orders/order_dt=2024-04-01/part-00002.csv", "\n".join([header, *late, ""]))
 
 
+@scene
 def restated_file(stage: Stage) -> None:
     """A file comes again under its name: one line corrected, one left out."""
     header, rows = read_csv(stage, LINES)
@@ -200,6 +228,7 @@ def restated_file(stage: Stage) -> None:
     write(stage, LINES, "\n".join([header, corrected, *rows[1:-1], ""]))
 
 
+@scene
 def renamed_column(stage: Stage) -> None:
     """A sender renames a column of one file, and adds one to another."""
     header, rows = read_csv(stage, ORDERS)
@@ -212,6 +241,7 @@ def renamed_column(stage: Stage) -> None:
     more.write_parquet(folder / "part-00001.parquet")
 
 
+@scene
 def unknown_customers(stage: Stage) -> None:
     """Orders arrive whose customers nobody has sent; the sender sends the customers when asked."""
     header, rows = read_csv(stage, ORDERS)
@@ -225,12 +255,14 @@ def unknown_customers(stage: Stage) -> None:
     write(stage, "../from-the-sender/customers.csv", "\n".join([header, *customers, ""]))
 
 
+@scene
 def outliers(stage: Stage) -> None:
     """A day arrives with values that are allowed, and far off."""
     land_next_day(stage, "--outliers")
     stage.run("lakeops incremental")
 
 
+@scene
 def fresh_clone(stage: Stage) -> None:
     """A clone in which nobody has typed a command yet."""
     for name in ("data_raw", "lake", "duckdb"):
@@ -238,6 +270,7 @@ def fresh_clone(stage: Stage) -> None:
     stage.run("git checkout -q -- data_raw lake duckdb && rm -rf dbt/target dbt/logs")
 
 
+@scene
 def unknown_data(stage: Stage) -> None:
     """Files of a business that no contract knows lie in the landing zone."""
     stores = ("north", "south", "west")

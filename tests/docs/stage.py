@@ -1,4 +1,4 @@
-"""The lake on which pages are played: three days of generated data, built, tested and published; put back for each page."""
+"""The lake on which pages are played: three generated days, built, tested and published; put back for each page."""
 
 from __future__ import annotations
 
