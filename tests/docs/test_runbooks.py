@@ -109,12 +109,12 @@ def test_a_command_that_there_is_not_is_found() -> None:
 
 def find_problem(command: str) -> str:
     """Return why lakeops or make would not know a command; empty if they would, or if it is another program's."""
+    if not command.startswith(("lakeops ", "make ")):
+        return ""
     words = shlex.split(command.replace("…", "X"))
-    if words[0] == "make" and len(words) > 1:
+    if words[0] == "make":
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
         return "" if re.search(rf"^{re.escape(words[1])}:", makefile, re.MULTILINE) else f"no target {words[1]}"
-    if words[0] != "lakeops" or len(words) == 1:
-        return ""
     known = typer.main.get_command(app)
     rest = words[1:]
     while hasattr(known, "commands") and rest and not rest[0].startswith("-"):
