@@ -217,6 +217,9 @@ def late_file(stage: Stage) -> None:
     header, rows = read_csv(stage, "data_raw/orders/order_dt=2024-04-01/part-00001.csv")
     late = [f"20240401700{number:03},{row.partition(',')[2]}" for number, row in enumerate(rows[-3:])]
     write(stage, "data_raw/orders/order_dt=2024-04-01/part-00002.csv", "\n".join([header, *late, ""]))
+    lines = [f"{order.partition(',')[0]},1,227,1,20.1000,0.0000,0.1000" for order in late]
+    header, _ = read_csv(stage, LINES)
+    write(stage, "data_raw/order_lines/order_dt=2024-04-01/part-00002.csv", "\n".join([header, *lines, ""]))
 
 
 @scene
