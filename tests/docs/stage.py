@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -47,8 +49,9 @@ class Stage:
     def start(self, command: list[str]) -> subprocess.Popen:
         """Start something that goes on while the page is played."""
         process = subprocess.Popen(
-            command, cwd=self.root, env=make_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            command, cwd=self.root, env=make_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
         self.started.append(process)
         return process
 
@@ -63,12 +66,18 @@ class Stage:
     def clear(self) -> None:
         """End what a scene left running, and give back what it mounted."""
         for process in self.started:
-            process.kill()
-            process.communicate()
+            end_session(process)
         self.started.clear()
         for place in self.mounted:
             subprocess.run(["umount", str(place)], check=True)
         self.mounted.clear()
+
+
+def end_session(process: subprocess.Popen) -> None:
+    """End a process and all that it started: `duckdb` is a door to the program that holds the file."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def make_stage(folder: Path) -> Stage:

@@ -12,7 +12,7 @@ import pytest
 
 from docs import pages, scenes
 from docs.pages import PageError, parse_page, play, read_page
-from docs.stage import Stage, make_stage
+from docs.stage import Stage, end_session, make_stage
 from docs.test_runbooks import FILES, ROOT
 
 SCHEDULE = ROOT / "scripts" / "schedule"
@@ -85,7 +85,7 @@ def run_job(stage: Stage, *arguments: str, **variables: str) -> subprocess.Popen
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "LAKEOPS_LOGS": "-"}
     return subprocess.Popen(
         [stage.root / "scripts" / "schedule" / "run", *arguments], cwd="/", env=environment | variables,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def test_a_job_waits_for_a_lock_and_lets_no_other_in(stage: Stage) -> None:
     second = run_job(stage)
     assert "another scheduled job is at work" in finish(second)
     assert second.returncode == 0
-    stage.started[0].kill()
+    end_session(stage.started.pop(0))
     said = "".join([*begun, finish(job)])
     assert "exit code 15; once more in 5 s (1 of 3)" in said
     assert job.returncode == 0, said
