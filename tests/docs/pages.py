@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMMAND = re.compile(r"\s*(lakeops|make|dbt|duckdb|cd|git|export|sudo|systemctl)\b(?!:)")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Enough for a build on a busy machine.
 PATIENCE_S = 1200
 
@@ -199,4 +200,4 @@ def _compare(page: Page, fence: Fence, output: str) -> None:
 
 
 def _squeeze(line: str) -> str:
-    return " ".join(line.split())
+    return " ".join(COLOUR.sub("", line).split())
