@@ -144,11 +144,12 @@ def test_history_goes_back_as_far_as_the_log_does(shop):
 
 
 def test_rows_as_of_a_version_or_a_moment(shop):
-    table = find_table(shop.settings.lake, load_contracts(shop.settings.models), "bronze.returns")
-    page = read_page(table, 2, 2, shop.root)
+    contracts = load_contracts(shop.settings.models)
+    table = find_table(shop.settings.lake, contracts, "bronze.returns")
+    page = read_page(table, 2, 2, shop.root, contracts)
     assert (page.total, len(page.rows), page.rows[0]["customer"]) == (3, 2, "(personal)")
     assert page.sql == "select * from delta_scan('lake/bronze/delta/returns', version=2)"
-    assert read_page(table, 3, 9, shop.root).total == 2  # a tombstone is no row
+    assert read_page(table, 3, 9, shop.root, contracts).total == 2  # a tombstone is no row
     moments = {commit.version: commit.committed_at for commit in read_history(table.path)}
     assert [find_version_at(table.path, moments[version]) for version in (0, 2, 3)] == [0, 2, 3]
     assert parse_version(table.path, moments[2].isoformat()) == 2

@@ -80,7 +80,7 @@ def show_as_of(
         )
     one = timetravel.find_table(settings.lake, contracts, table)
     chosen = timetravel.pick_version(one.path, version, timestamp)
-    travel.show_page(timetravel.read_page(one, chosen, limit, settings.root), as_json=as_json)
+    travel.show_page(timetravel.read_page(one, chosen, limit, settings.root, contracts), as_json=as_json)
 
 
 @app.command("diff")

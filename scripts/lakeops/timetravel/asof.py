@@ -38,7 +38,7 @@ class Page:
     sql: str
 
 
-def read_page(table: Table, version: int, limit: int, root: Path) -> Page:
+def read_page(table: Table, version: int, limit: int, root: Path, contracts: Contracts) -> Page:
     """Return the first rows of a table as of a version.
 
     Raises
@@ -48,7 +48,7 @@ def read_page(table: Table, version: int, limit: int, root: Path) -> Page:
     scan = hide_tombstones(scan_table(open_version(table.path, version)), table)
     total = scan.select(pl.len()).collect().item()
     rows = scan.head(limit).collect().rows(named=True)
-    personal = list_personal(table.contract)
+    personal = list_personal(table, contracts)
     return Page(version, [hide_personal(row, personal) for row in rows], total, write_query(table.path, version, root))
 
 
@@ -59,11 +59,14 @@ def hide_tombstones(rows: pl.LazyFrame, table: Table) -> pl.LazyFrame:
     return rows.filter(~pl.col("_is_deleted").fill_null(False)).drop("_is_deleted")
 
 
-def list_personal(contract: Contract | None) -> set[str]:
-    """Return the columns of a contract that hold personal data; what is shown of them is only that they do."""
-    if contract is None:
-        return set()
-    return {column.name for column in contract.columns if column.personal} | {"_rescued", "raw_record", "detail"}
+def list_personal(table: Table, contracts: Contracts) -> set[str]:
+    """Return the columns of a table that hold personal data; what is shown of them is only that they do.
+
+    A table that is made of others has no contract: there, what is personal in any contract is.
+    """
+    own = (table.contract,) if table.contract else contracts.tables
+    kept_as_they_came = {"_rescued", "raw_record", "detail"} if table.contract else set()
+    return {column.name for contract in own for column in contract.columns if column.personal} | kept_as_they_came
 
 
 def hide_personal(row: dict[str, Any], personal: set[str]) -> dict[str, Any]:

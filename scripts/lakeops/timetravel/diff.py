@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from lakeops.contract import Contract, Contracts
+from lakeops.contract import Contract, Contracts, load_contracts
 from lakeops.delta import open_table, scan_table
 from lakeops.settings import Settings
 from lakeops.timetravel.asof import hide_personal, hide_tombstones, list_personal
@@ -78,7 +78,7 @@ def diff_versions(settings: Settings, table: Table, before: int, after: int, sam
         for name in others
         if (count := int((~pairs[name].eq_missing(pairs[f"{name}__after"])).sum()) if pairs.height else 0)
     }
-    personal = list_personal(table.contract)
+    personal = list_personal(table, load_contracts(settings.models))
 
     def show(row: dict[str, Any]) -> dict[str, Any]:
         return hide_personal(row, personal)
