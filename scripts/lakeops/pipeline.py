@@ -70,6 +70,7 @@ class Selection:
     since : only files changed at or after this moment.
     verify : read every file's bytes, also of those that look unchanged.
     rebuild : a table to load again whole, from what its raw files hold now; None for none.
+    lost : tables that may be gone meanwhile, since they are rebuilt next.
     root : the project's root.
     """
 
@@ -80,6 +81,7 @@ class Selection:
     since: dt.datetime | None = None
     verify: bool = False
     rebuild: str | None = None
+    lost: tuple[str, ...] = ()
     root: Path = Path()
 
 
@@ -122,7 +124,7 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
     check_raw(settings.raw)
     if selection.reload:
         check_reason(selection.reason)
-    with open_lake(settings, [selection.rebuild] if selection.rebuild else []) as (contracts, ledger):
+    with open_lake(settings, [*selection.lost, selection.rebuild or ""]) as (contracts, ledger):
         # Not before the lock is held: whoever had it may have loaded, or the sender moved, what lay there.
         landings = list_landings(settings.raw, contracts.tables, settings.root)
         if selection.rebuild:
@@ -151,8 +153,8 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
         return outcome
 
 
-def run_rebuild(settings: Settings, table: str, reason: str) -> LoadOutcome:
-    """Load a bronze table again, whole, from what its raw files hold now; the table may be damaged or gone.
+def run_rebuild(settings: Settings, tables: list[str], reason: str) -> list[LoadOutcome]:
+    """Load bronze tables again, whole, from what their raw files hold now; they may be damaged or gone.
 
     What lies there and cannot be read is moved aside first. Files whose raw is gone are named in the outcome's `lost`.
 
@@ -162,24 +164,27 @@ def run_rebuild(settings: Settings, table: str, reason: str) -> LoadOutcome:
     """
     from lakeops.recovery.repair import move_unreadable_aside
 
-    started = time.monotonic()
     contracts = load_contracts(settings.models)
-    contract = contracts.get_table(table)
+    names = tuple(contracts.get_table(table).name for table in tables)
     check_raw(settings.raw)
-    move_unreadable_aside(settings.lake, contract)
-    outcome = run_load(settings, Selection(rebuild=contract.name, root=settings.root))
-    lost = [{"file": name, "rows": rows} for name, rows in outcome.lost]
-    operation = Operation(
-        "rebuild",
-        table_name=contract.name,
-        reason=reason,
-        batch_id=max(outcome.batches, default=None),
-        rows_added=sum(tally.rows_accepted for tally in outcome.tables.values()),
-        details={"lost": lost},
-        seconds=time.monotonic() - started,
-    )
-    record_operations(settings.lake, contracts, [operation], _now())
-    return outcome
+    for name in names:
+        move_unreadable_aside(settings.lake, contracts.get_table(name))
+    outcomes = []
+    for name in names:
+        started = time.monotonic()
+        outcome = run_load(settings, Selection(rebuild=name, lost=names, root=settings.root))
+        operation = Operation(
+            "rebuild",
+            table_name=name,
+            reason=reason,
+            batch_id=max(outcome.batches, default=None),
+            rows_added=sum(tally.rows_accepted for tally in outcome.tables.values()),
+            details={"lost": [{"file": file, "rows": rows} for file, rows in outcome.lost]},
+            seconds=time.monotonic() - started,
+        )
+        record_operations(settings.lake, contracts, [operation], _now())
+        outcomes.append(outcome)
+    return outcomes
 
 
 def run_rebuild_warehouse(settings: Settings, reason: str | None) -> IncrementalOutcome:

@@ -17,6 +17,8 @@ from lakeops.errors import BronzeCommitError, LakeopsError, UsageError
 from lakeops.recovery.backup import BATCH_GAP, back_up, load_generations, restore_backup
 from lakeops.recovery.doctor import Finding, find_findings
 from lakeops.recovery.repair import bring_files_back, carry_out, plan_repair, set_checkpoints_aside
+from lakeops.recovery.restore import run_restore
+from lakeops.recovery.undo import run_undo
 
 TABLES = ("sales", "items", "items_changes", "clicks")
 
@@ -157,7 +159,7 @@ def test_what_raw_no_longer_proves_is_left_and_named_and_a_rebuild_says_what_is_
     else:
         assert "data_raw/sales/3.csv (1 rows; the raw file is gone)" in plan.unproven[0]
         assert plan.mends == [], "what cannot be proven is not begun"
-    outcome = pipeline.run_rebuild(shop.settings, "sales", "a drill")
+    (outcome,) = pipeline.run_rebuild(shop.settings, ["sales"], "a drill")
     assert outcome.lost == [("data_raw/sales/3.csv", 1)]
     assert shop.rows("sales") == [row for row in before if row[0] != 5]
     assert find_wrong(shop, deep=True) == []
@@ -203,7 +205,7 @@ def test_a_file_of_another_raw_folder_is_found_by_a_rebuild(shop):
     from dataclasses import replace
 
     pipeline.run_load(replace(shop.settings, raw=shop.root / "data_raw_more"))
-    outcome = pipeline.run_rebuild(shop.settings, "sales", "a drill")
+    (outcome,) = pipeline.run_rebuild(shop.settings, ["sales"], "a drill")
     assert outcome.lost == [("data_raw/sales/3.csv", 1)]
     assert 7 in [row[0] for row in shop.rows("sales")]
 
@@ -319,6 +321,22 @@ def test_a_table_newer_than_its_backup_takes_the_rest_from_raw(shop, tmp_path):
     plan = plan_repair(shop.settings, None)
     assert [entry.source_file for entry in plan.reload] == ["data_raw/sales/4.csv"]
     carry_out(shop.settings, plan, [], "a drill")
+    assert describe(shop) == before
+    assert find_wrong(shop, deep=True) == []
+
+
+def test_what_was_undone_and_restored_is_in_order_and_can_be_repaired(shop):
+    run_undo(shop.settings, file="data_raw/sales/2.csv", reason="wrong")
+    run_restore(shop.settings, "bronze.items", version=1, reason="wrong")
+    assert find_wrong(shop, deep=True) == []
+    before = describe(shop)
+    for table in ("bronze.sales", "bronze.items_changes"):
+        cut_last_entry(find_path(shop, table))
+    plan = plan_repair(shop.settings, None)
+    if plan.unproven:  # taking back was the last commit: what it took out would come back
+        pipeline.run_rebuild(shop.settings, ["sales", "items"], "a drill")
+    else:
+        carry_out(shop.settings, plan, [], "a drill")
     assert describe(shop) == before
     assert find_wrong(shop, deep=True) == []
 

@@ -110,7 +110,7 @@ def repair(
     plan = plan_repair(settings, table)
     said = plan.describe() if dry_run else carry_out(settings, plan, brought, reason)
     for sentence in said:
-        console.say(("would " if dry_run else "done: ") + sentence)
+        console.say(("would do: " if dry_run else "done: ") + sentence)
     if plan.unproven:
         raise BronzeCommitError(
             "Not everything can be mended without a loss; that was left as it is.",
@@ -124,18 +124,19 @@ def repair(
 
 
 def rebuild(
-    what: Annotated[str, typer.Argument(help="warehouse, or a bronze table")],
+    what: Annotated[list[str], typer.Argument(help="warehouse, or bronze tables")],
     reason: Annotated[str | None, typer.Option("--reason", help="Why; a table needs one")] = None,
 ) -> None:
-    """Make the warehouse anew from the lake, or load a bronze table again, whole, from its raw files."""
+    """Make the warehouse anew from the lake, or load bronze tables again, whole, from their raw files."""
     from lakeops import pipeline, report
     from lakeops.maintenance import check_reason
 
     settings = load_settings()
-    if what != "warehouse":
-        outcome = pipeline.run_rebuild(settings, what, check_reason(reason or ""))
-        report.show_loads([outcome])
-        pipeline.raise_if_refused(outcome)
+    if what != ["warehouse"]:
+        outcomes = pipeline.run_rebuild(settings, what, check_reason(reason or ""))
+        report.show_loads(outcomes)
+        for outcome in outcomes:
+            pipeline.raise_if_refused(outcome)
         console.say("next: make incremental, which brings the models up to date")
         return
     built = pipeline.run_rebuild_warehouse(settings, reason)

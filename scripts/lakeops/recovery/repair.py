@@ -175,7 +175,7 @@ def plan_repair(settings: Settings, table: str | None) -> Repair:
             "Another table cannot be opened, and must be mended first.",
             where=", ".join(blocking),
             found="\n            ".join(repair.unproven),
-            next_step="lakeops doctor says with what",
+            next_step="lakeops repair without a name; if that proves too little: lakeops rebuild, with all of them",
         )
     return repair
 
