@@ -8,7 +8,7 @@ OUT ?= report.html
 METRICS ?= lakeops.prom
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status quality report metrics test-data test crashtest prove bench bench-full holidays elementary lint check clean
+.PHONY: help env demo incremental load status quality report metrics upkeep test-data test crashtest prove bench bench-full holidays elementary lint check clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ report: env ## The state of the data as one HTML page   (OUT=report.html)
 
 metrics: env ## The same as a Prometheus text file   (METRICS=lakeops.prom)
 	@$(BIN)/lakeops metrics --out $(METRICS)
+
+upkeep: env ## What is due on layout, old files, logs and records, and nothing more
+	@$(BIN)/lakeops upkeep
 
 test-data: env ## Every data test on every row (the main job tests what is new)
 	@$(BIN)/lakeops test-data

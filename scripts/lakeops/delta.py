@@ -20,7 +20,7 @@ from urllib.request import url2pathname
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from lakeops.contract import Column, DataType
@@ -31,6 +31,8 @@ APPLICATION = "lakeops"
 CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 # Planning a scan reads every commit since the last checkpoint, so one that lists many files gets its own.
 CHECKPOINT_ABOVE_BYTES = 1 << 20
+# Some records are written without the lake's lock, also while upkeep lays them out anew.
+APPEND_ATTEMPTS = 5
 
 
 def get_arrow_type(data_type: DataType) -> pa.DataType:
@@ -83,15 +85,15 @@ def add_columns(table: DeltaTable, fields: list[Field]) -> None:
         table.alter.add_columns(fields)
 
 
-def open_table(path: Path) -> DeltaTable:
-    """Open a table at its newest version.
+def open_table(path: Path, version: int | None = None) -> DeltaTable:
+    """Open a table at its newest version, or at an earlier one that is known to be there.
 
     Raises
     ------
     BronzeCommitError : there is no table, or its log cannot be read.
     """
     try:
-        return DeltaTable(str(path))
+        return DeltaTable(str(path), version=version)
     except TableNotFoundError as error:
         raise BronzeCommitError(
             "A table of the lake is gone.",
@@ -125,13 +127,20 @@ def get_last_batch(table: DeltaTable) -> int:
     return table.transaction_version(APPLICATION) or 0
 
 
-def write_part(table: Path, frame: pl.DataFrame) -> AddAction:
+# Few, large groups pack best; where rows are sorted, smaller ones let a reader skip most of a file.
+ROW_GROUP = 1 << 20
+
+
+def write_part(
+    table: Path, frame: pl.DataFrame, *, row_group_size: int = ROW_GROUP, data_change: bool = True
+) -> AddAction:
     """Write a data file into a table's folder and describe it; it is not part of the table until a commit adds it.
 
     Parameters
     ----------
     table : the table's folder.
     frame : typed rows, at least one.
+    data_change : the rows are new to the table, and not only moved within it.
 
     Raises
     ------
@@ -139,7 +148,7 @@ def write_part(table: Path, frame: pl.DataFrame) -> AddAction:
     """
     name = f"part-{uuid.uuid4()}.zstd.parquet"
     try:
-        frame.write_parquet(table / name, compression="zstd", compression_level=1, row_group_size=1 << 20)
+        frame.write_parquet(table / name, compression="zstd", compression_level=1, row_group_size=row_group_size)
     except (pl.exceptions.PolarsError, OSError) as error:
         (table / name).unlink(missing_ok=True)  # a full disk needs every byte back
         raise make_commit_error(table, error) from error
@@ -148,7 +157,7 @@ def write_part(table: Path, frame: pl.DataFrame) -> AddAction:
         size=(table / name).stat().st_size,
         partition_values={},
         modification_time=int(time.time() * 1000),
-        data_change=True,
+        data_change=data_change,
         stats=json.dumps(_describe(frame)),
     )
 
@@ -213,19 +222,31 @@ def make_commit_error(path: Path, error: Exception) -> BronzeCommitError:
 
 def append(path: Path, frame: pl.DataFrame, batch_id: int) -> None:
     """Append typed rows to a record of the lake in one commit; no rows, no commit."""
-    if frame.height:
+    if not frame.height:
+        return
+    part = write_part(path, frame)
+    for attempt in range(APPEND_ATTEMPTS):
         table = open_table(path)
-        commit(table, [write_part(path, frame)], [], max(batch_id, get_last_batch(table)), {"batch_id": batch_id})
+        try:
+            commit(table, [part], [], max(batch_id, get_last_batch(table)), {"batch_id": batch_id})
+            return
+        except BronzeCommitError as error:
+            if attempt + 1 == APPEND_ATTEMPTS or not isinstance(error.__cause__, CommitFailedError):
+                raise
 
 
-def scan_table(table: DeltaTable) -> pl.LazyFrame:
+def scan_table(table: DeltaTable, parts: Iterable[str] | None = None) -> pl.LazyFrame:
     """Return a table's rows to select from, in the types of its schema; a column a data file lacks is null.
+
+    Parameters
+    ----------
+    parts : only the rows of these data files, as `get_parts` names them; None for all.
 
     Not `pl.scan_delta`: it takes the table's address, in which blanks are %20, for a path (polars 2.1).
     """
     empty = pl.DataFrame(pl.from_arrow(pa.schema(table.schema().to_arrow()).empty_table()))
     folder = get_folder(table)
-    paths = [folder / path for path in get_parts(table)["path"]]
+    paths = [folder / path for path in (get_parts(table)["path"] if parts is None else parts)]
     if not paths:
         return empty.lazy()
     return pl.scan_parquet(paths, schema=empty.schema, missing_columns="insert", glob=False)
@@ -253,11 +274,51 @@ def find_largest(table: DeltaTable, column: str) -> int:
     return (parts[name].max() or 0) if name in parts.columns else 0
 
 
-def make_remove(path: str, size: int) -> RemoveAction:
-    """Return the action by which a data file leaves its table."""
+def make_remove(path: str, size: int, *, data_change: bool = True) -> RemoveAction:
+    """Return the action by which a data file leaves its table; its rows too, unless they only moved."""
     return RemoveAction(
-        path=path, data_change=True, deletion_timestamp=int(time.time() * 1000), size=size, partition_values={}
+        path=path, data_change=data_change, deletion_timestamp=int(time.time() * 1000), size=size, partition_values={}
     )
+
+
+def make_adds(table: DeltaTable, paths: Iterable[str]) -> list[AddAction]:
+    """Return the actions by which data files of a table, as of some version, join it again.
+
+    Parameters
+    ----------
+    table : opened at a version that has the files.
+    paths : the files, as `get_parts` names them.
+    """
+    chosen = get_parts(table).filter(pl.col("path").is_in(list(paths)))
+    return [_make_add(part) for part in chosen.iter_rows(named=True)]
+
+
+def _make_add(part: dict[str, Any]) -> AddAction:
+    def pick(prefix: str) -> dict[str, Any]:
+        found = {name.removeprefix(prefix): value for name, value in part.items() if name.startswith(prefix)}
+        return {
+            name: _write_bound(value)
+            for name, value in found.items()
+            if type(value) in (int, dt.date) or (name == "_source_file" and value is not None)
+        }
+
+    stats = {"numRecords": part["num_records"]}
+    stats |= {"minValues": pick("min."), "maxValues": pick("max."), "nullCount": pick("null_count.")}
+    return AddAction(
+        path=part["path"],
+        size=part["size_bytes"],
+        partition_values={},
+        modification_time=int(time.time() * 1000),
+        data_change=True,
+        stats=json.dumps(stats),
+    )
+
+
+def count_change(table: DeltaTable, adds: list[AddAction], removes: list[RemoveAction]) -> int:
+    """Return how many rows a table has more (or fewer, below 0) once data files have joined and left it."""
+    leaving = [remove.path for remove in removes]
+    parts = get_parts(table).filter(pl.col("path").is_in(leaving))
+    return sum(json.loads(add.stats)["numRecords"] for add in adds) - int(parts["num_records"].sum())
 
 
 def read_commits(path: Path, versions: Iterable[int]) -> list[tuple[int, dict[str, Any]]]:

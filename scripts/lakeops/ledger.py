@@ -38,6 +38,12 @@ class Entry:
     recorded_at: dt.datetime
     seconds: float | None = None  # entries of older lakes, and commits read back, may lack it
     entry_id: int | None = None
+    rows_batch_id: int | None = None
+
+    @property
+    def rows_batch(self) -> int | None:
+        """Return the batch the file's rows carry: a restore brings them back under the one that loaded them."""
+        return self.batch_id if self.rows_batch_id is None else self.rows_batch_id
 
     @property
     def stat_key(self) -> tuple[int, int, int]:
@@ -56,8 +62,9 @@ class Ledger:
     def __init__(self, entries: list[Entry]) -> None:
         self.latest: dict[str, Entry] = {}
         self._loaded: dict[str, Entry] = {}
-        self._replayed: dict[str, int] = {}
-        self.replays: set[int | None] = set()
+        self._replayed: dict[str, dict[int | None, int]] = {}
+        self._undone: dict[str, str | None] = {}
+        self._undone_bytes: dict[tuple[str | None, str | None], str] = {}
         self.batches: dict[str, int] = {}
         self.versions: dict[str, int] = {}
         for entry in entries:
@@ -65,17 +72,24 @@ class Ledger:
 
     def add(self, entry: Entry) -> None:
         """Take in an entry that came later than all others."""
-        if entry.status == "superseded":
+        name, place = entry.source_file, (entry.table_name, entry.file_sha256)
+        if entry.status == "replayed":
+            self._replayed.setdefault(name, {})[entry.rows_batch] = entry.rows_accepted
+        elif entry.status not in ("superseded", "restored"):
+            self.latest[name] = entry
+        if entry.status in ("superseded", "undone"):
             # What follows in the same commit may be no load: a file restated into a copy of another one.
-            self._loaded.pop(entry.source_file, None)
-            self._replayed.pop(entry.source_file, None)
-        elif entry.status == "replayed":
-            self.replays.add(entry.batch_id)
-            self._replayed[entry.source_file] = self._replayed.get(entry.source_file, 0) + entry.rows_accepted
-        else:
-            self.latest[entry.source_file] = entry
-        if entry.status == "loaded":
-            self._loaded[entry.source_file] = entry
+            self._loaded.pop(name, None)
+        if entry.status in ("superseded", "undone", "restored"):
+            self._replayed.pop(name, None)
+        if entry.status == "undone":
+            self._undone[name] = entry.file_sha256
+            self._undone_bytes[place] = name
+        if entry.status in ("loaded", "restored"):
+            self._loaded[name] = entry
+            self._undone_bytes.pop(place, None)
+            if entry.status == "loaded" or self._undone.get(name) == entry.file_sha256:
+                self._undone.pop(name, None)
         if entry.table_name and entry.batch_id is not None:
             table = entry.table_name
             self.batches[table] = max(self.batches.get(table, 0), entry.batch_id)
@@ -87,7 +101,32 @@ class Ledger:
 
     def count_replayed(self, source_file: str) -> int:
         """Return how many quarantined records of a live file were committed later."""
-        return self._replayed.get(source_file, 0)
+        return sum(self._replayed.get(source_file, {}).values())
+
+    def get_replays(self, source_file: str) -> dict[int | None, int]:
+        """Return how many quarantined records of a live file were committed later, by batch."""
+        return dict(self._replayed.get(source_file, {}))
+
+    @property
+    def replays(self) -> set[int | None]:
+        """Return the batches of replays whose records are in bronze now."""
+        return {batch for batches in self._replayed.values() for batch in batches}
+
+    def find_undone(self, source_file: str, table: str, sha: str | None, any_name: bool) -> str | None:
+        """Return the file that brought the same bytes when somebody took them out of bronze; None if nobody did.
+
+        Parameters
+        ----------
+        source_file, table, sha : a file as it lies there now.
+        any_name : bytes count as the same under another file's name, too.
+        """
+        if sha is None:
+            return None
+        if self._undone.get(source_file) == sha:
+            return source_file
+        if any_name and source_file not in self._loaded:
+            return self._undone_bytes.get((table, sha))
+        return None
 
     def iter_live(self) -> list[Entry]:
         """Return the entries whose rows are in bronze now."""
@@ -96,13 +135,18 @@ class Ledger:
 
 def load_ledger(lake: Lake) -> Ledger:
     """Read the ledger of a lake; one that does not exist yet is empty."""
+    return Ledger(read_entries(lake))
+
+
+def read_entries(lake: Lake) -> list[Entry]:
+    """Return all entries of a lake's ledger, oldest first."""
     if not DeltaTable.is_deltatable(str(lake.ops(NAME))):  # a folder alone is what a killed first load leaves
-        return Ledger([])
+        return []
     frame = read_frame(open_table(lake.ops(NAME)))
     # Not by the time: a clock may be set back. Entries of a lake that had no numbers yet come first.
     order = [name for name in ("entry_id", "recorded_at") if name in frame.columns]
     frame = frame.sort(order, nulls_last=False, maintain_order=True)
-    return Ledger([Entry(**row) for row in frame.iter_rows(named=True)])
+    return [Entry(**row) for row in frame.iter_rows(named=True)]
 
 
 def append_entries(lake: Lake, record: Record, entries: list[Entry], batch_id: int) -> None:

@@ -36,6 +36,7 @@ from lakeops.errors import (
 )
 from lakeops.lakehouse import open_lake
 from lakeops.ledger import Entry, Ledger, load_ledger, make_frame
+from lakeops.maintenance import Operation, check_reason, record_operations
 from lakeops.paths import make_file_identity
 from lakeops.raw import Landing, check_raw, compute_fingerprint, list_landings
 from lakeops.settings import Settings
@@ -43,7 +44,7 @@ from lakeops.settings import Settings
 if TYPE_CHECKING:
     from lakeops.alerts import Run
     from lakeops.publish import Published
-    from lakeops.warehouse import DbtOutcome
+    from lakeops.warehouse import DbtOutcome, Explained
 
 # Unit tests prove the models' logic on rows of their own: they belong to `make test`, not to a day's data.
 TEST_DATA = ("test", "--store-failures", "--exclude-resource-type", "unit_test")
@@ -62,7 +63,8 @@ class Selection:
     Parameters
     ----------
     only : a table's name; None for all.
-    reload : files to load again although their bytes are known.
+    reload : files to load again although their bytes are known, or were taken out by hand.
+    reason : why files are loaded again; needed with `reload`.
     limit_files : at most so many files are loaded; None for all.
     since : only files changed at or after this moment.
     verify : read every file's bytes, also of those that look unchanged.
@@ -72,6 +74,7 @@ class Selection:
 
     only: str | None = None
     reload: tuple[Path, ...] = ()
+    reason: str = ""
     limit_files: int | None = None
     since: dt.datetime | None = None
     verify: bool = False
@@ -116,6 +119,8 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
     LakeopsError : of the kind that says what went wrong. Refused files are not raised, but named in the outcome.
     """
     check_raw(settings.raw)
+    if selection.reload:
+        check_reason(selection.reason)
     with open_lake(settings, selection.rebuild) as (contracts, ledger):
         # Not before the lock is held: whoever had it may have loaded, or the sender moved, what lay there.
         landings = list_landings(settings.raw, contracts.tables, settings.root)
@@ -137,7 +142,29 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
             batch_id = get_next_batch(settings.lake, contracts) - 1
             write_off(settings.lake, contracts, ledger, lost, run_id=run_id, batch_id=batch_id, now=_now())
             outcome.lost = [(entry.source_file, entry.rows_accepted) for entry in lost]
+        if selection.reload:
+            operations = _describe_reload(ledger, selection, run_id)
+            record_operations(settings.lake, contracts, operations, _now())
         return outcome
+
+
+def _describe_reload(ledger: Ledger, selection: Selection, run_id: str) -> list[Operation]:
+    """Return what was loaded again because somebody asked for it, for the record: an operation a file."""
+    asked = sorted(make_file_identity(path.absolute(), selection.root) for path in selection.reload)
+    loaded = [entry for name in asked if (entry := ledger.latest.get(name)) and entry.run_id == run_id]
+    return [
+        Operation(
+            "reload",
+            entry.table_name,
+            selection.reason.strip(),
+            batch_id=entry.batch_id,
+            version_after=entry.bronze_version,
+            rows_added=entry.rows_accepted,
+            details={"file": entry.source_file, "status": entry.status},
+            seconds=entry.seconds,
+        )
+        for entry in loaded
+    ]
 
 
 def _find_lost(landings: list[Landing], contracts: Contracts, ledger: Ledger, selection: Selection) -> list[Entry]:
@@ -178,9 +205,14 @@ def run_replay(settings: Settings, table: str | None, file: str | None) -> list[
 
 def run_discard(settings: Settings, table: str | None, file: str | None, reason: str) -> int:
     """Close quarantined records without loading them; returns how many."""
+    reason = check_reason(reason)
     with open_lake(settings) as (contracts, ledger):
         _check_table(contracts, table)
-        return discard_quarantine(settings.lake, contracts, ledger, table, file, reason, _now())
+        count = discard_quarantine(settings.lake, contracts, ledger, table, file, reason, _now())
+        details = {"records": count, **({"file": file} if file else {})}
+        operations = [Operation("discard", table, reason, details=details)] if count else []
+        record_operations(settings.lake, contracts, operations, _now())
+        return count
 
 
 def _check_table(contracts: Contracts, table: str | None) -> None:
@@ -428,6 +460,18 @@ def _find_stale(settings: Settings) -> list[str]:
     return [f"{f['table']}: last load {f['hours_since_load']} h ago" for f in facts if f["freshness"] == "stale"]
 
 
+def run_build(settings: Settings) -> IncrementalOutcome:
+    """Build, test and publish from bronze as it is; nothing is loaded.
+
+    Returns
+    -------
+    What was done; the caller shows it and then calls `raise_if_failed`.
+    """
+    with record_run(settings, "build") as outcome:
+        build_and_publish(settings, outcome)
+    return outcome
+
+
 def run_data_tests(settings: Settings) -> IncrementalOutcome:
     """Run every test on every row; the main job reads only what is new.
 
@@ -464,6 +508,25 @@ def record_pruning(settings: Settings, contracts: Contracts) -> None:
     with connect(settings.warehouse) as connection:
         frames = [explain_newest_day(connection, settings.lake, c, contracts, _now()) for c in contracts.tables]
     replace_rows(settings.lake.ops("table_partitions"), pl.concat(frames))
+
+
+def run_explain(settings: Settings, query: str) -> Explained:
+    """Run a query and tell what it read; `table_partitions` then holds its files, and no others.
+
+    Raises
+    ------
+    UsageError : it is no single SELECT, or cannot be run.
+    LockedError : another process holds the warehouse or the lake.
+    """
+    from lakeops.delta import replace_rows
+    from lakeops.lakehouse import lock_lake
+    from lakeops.warehouse import explain_query
+
+    contracts = load_contracts(settings.models)
+    explained = explain_query(settings.warehouse, contracts, query, _now())
+    with lock_lake(settings.lake):
+        replace_rows(settings.lake.ops("table_partitions"), explained.rows)
+    return explained
 
 
 def find_problem(outcome: IncrementalOutcome) -> LakeopsError | None:

@@ -198,6 +198,19 @@ def _publish_table(
     return entry
 
 
+def note_new_version(connection: duckdb.DuckDBPyConnection, path: Path, before: int, after: int) -> None:
+    """Remember that a published table has a new version with the same rows: the next publish need not compare them all.
+
+    Readers are switched to it by that publish.
+    """
+    known = connection.execute(
+        "select count(*) from duckdb_tables() where schema_name = 'dbt_state' and table_name = 'published'"
+    ).fetchone()
+    if known[0]:
+        statement = "update dbt_state.published set version = ? where path = ? and version = ?"
+        connection.execute(statement, [after, str(path), before])
+
+
 def _describe(connection: duckdb.DuckDBPyConnection, relation: str) -> list[str]:
     """Return the columns readers get: `_revision` tells builds apart, and two builds of the same rows differ in it."""
     described = connection.execute(f"describe {relation}").fetchall()

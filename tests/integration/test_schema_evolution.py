@@ -40,7 +40,7 @@ def test_a_column_added_to_the_contract_is_null_in_old_rows_and_a_reload_fills_i
     from lakeops import pipeline
 
     file = project.root / "data_raw" / "sales" / "1.csv"
-    selection = pipeline.Selection(reload=(file,), root=project.root)
+    selection = pipeline.Selection(reload=(file,), reason="for the test", root=project.root)
     assert pipeline.run_load(project.settings, selection).batches
     assert project.sql("select sale_id, note from bronze.sales") == [(1, "hi")]
     assert history(project) == [("note", "added", None, "varchar", None)]

@@ -62,7 +62,7 @@ def test_verify_sees_bytes_that_changed_behind_an_unchanged_stat(landed):
 def test_a_reload_replaces_the_rows_and_a_dry_run_says_so(landed):
     landed.load()
     path = landed.root / "data_raw" / "sales" / "1.csv"
-    selection = pipeline.Selection(reload=(path,), root=landed.root)
+    selection = pipeline.Selection(reload=(path,), reason="for the test", root=landed.root)
     plan = pipeline.plan_load(landed.settings, selection)
     assert [(s.action, s.landing.source_file) for s in plan.get_steps("load", "restate")] == [
         ("restate", "data_raw/sales/1.csv")
@@ -70,7 +70,7 @@ def test_a_reload_replaces_the_rows_and_a_dry_run_says_so(landed):
     outcome = pipeline.run_load(landed.settings, selection)
     assert landed.sql("select sale_id, _batch_id from bronze.sales where sale_id = 1") == [(1, outcome.batches[0])]
     assert len(landed.rows("sales")) == 3
-    missing = pipeline.Selection(reload=(landed.root / "nothing.csv",), root=landed.root)
+    missing = pipeline.Selection(reload=(landed.root / "nothing.csv",), reason="for the test", root=landed.root)
     with pytest.raises(UsageError, match="not in the landing zone"):
         pipeline.run_load(landed.settings, missing)
 

@@ -8,6 +8,10 @@ An action is a tuple, its verb first; `workshop.py` carries it out, `plain_pytho
     mend                       the contract of orders accepts from now on what it kept in quarantine
     replay NAME                load from quarantine what the contract accepts by now
     discard NAME               give up what is in quarantine
+    undo NAME [AT]             take this file's rows out of bronze; killed before its AT-th write
+    snapshot WORD              give the versions of all tables a name
+    go-back WORD               bring all tables back to that
+    restore TABLE WORD         bring one table back to that
     build [SELECT] [AT] [FULL] dbt run; of some models; killed before its AT-th statement; with --full-refresh
     compare [AGAIN]            a full build in a warehouse of its own, or the last one AGAIN: every row must be the same
     settle [COMMAND]           dbt run (or COMMAND) once more: nothing must change
@@ -189,11 +193,13 @@ def sequences(draw: st.DrawFn, models: list[str]) -> list[Action]:
     """
     actions: list[Action] = []
     landed: dict[str, tuple[str, tuple[str, ...], list[Row]]] = {}
+    named: list[str] = []
     count = draw(st.integers(2, 5))
     for number in range(count + 1):
         for action in _draw_landing(draw, number, landed):
             actions.append(action)
         actions += _draw_load(draw)
+        actions += _draw_mending(draw, number, landed, named)
         actions += _draw_builds(draw, models, is_last=number == count)
     return [*actions, ("settle",)]
 
@@ -253,6 +259,27 @@ def _draw_load(draw: st.DrawFn) -> list[Action]:
     # A build sees what a killed load left, before the next load mends it.
     between = draw(st.sampled_from([[], [("build",), ("compare",)]]))
     return [("load", draw(st.integers(1, 12))), *between, ("load",)]
+
+
+def _draw_mending(draw: st.DrawFn, number: int, landed: dict, named: list[str]) -> list[Action]:
+    """What a person may do by hand, on two days of three nothing."""
+    kinds = ["nothing"] * 3 + ["undo", "undo", "snapshot"] + (["go-back", "restore"] if named else [])
+    kind = draw(st.sampled_from(kinds))
+    if kind == "undo":
+        name = draw(st.sampled_from(sorted(landed)))
+        if draw(st.booleans()):
+            return [("undo", name)]
+        # A build may see what a killed one left; the next load mends it, and the same command goes on.
+        return [("undo", name, draw(st.integers(1, 5))), ("load",), ("undo", name)]
+    if kind == "snapshot":
+        named.append(f"s{number}")
+        return [("snapshot", named[-1])]
+    if kind == "go-back":
+        return [("go-back", draw(st.sampled_from(named)))]
+    if kind == "restore":
+        # Not orders: what was discarded of its quarantine stays so, when it is restored alone.
+        return [("restore", draw(st.sampled_from([table for table in FILES if table != "orders"])), named[0])]
+    return []
 
 
 def _draw_builds(draw: st.DrawFn, models: list[str], *, is_last: bool) -> list[Action]:

@@ -7,7 +7,7 @@ as docs/contracts.md says a loader does, and works out `fct_sales` as docs/model
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
@@ -33,6 +33,9 @@ class Shop:
 
     raw: dict[str, tuple[tuple[str, ...], tuple[Row, ...]]] = field(default_factory=dict)
     live: dict[str, tuple[tuple, list[Record], list[Record]]] = field(default_factory=dict)
+    undone: dict[str, tuple] = field(default_factory=dict)
+    undone_content: set[tuple] = field(default_factory=set)
+    named: dict[str, dict[str, tuple]] = field(default_factory=dict)
     payments: list[str] = field(default_factory=lambda: PAYMENTS)
     batch: int = 0
 
@@ -45,9 +48,17 @@ class Shop:
         elif verb == "load" and not words:  # a killed one is followed by one that goes on where it stopped
             self._load(set())
         elif verb == "reload":
-            self._load({words[0]} & set(self.live))
+            self._load({words[0]})
         elif verb == "rebuild":
             self._load({name for name in self.live if _get_table(name) == words[0]}, only=words[0])
+        elif verb == "undo" and words[0] in self.live and len(words) == 1:  # a killed one is typed again
+            self._put_away(words[0])
+        elif verb == "snapshot":
+            self.named[words[0]] = _copy(self.live)
+        elif verb == "go-back":
+            self._restore(self.named[words[0]], self.raw)
+        elif verb == "restore":
+            self._restore(self.named[words[1]], [name for name in self.raw if _get_table(name) == words[0]])
         elif verb == "mend":
             self.payments = MENDED_PAYMENTS
         elif verb == "replay" and words[0] in self.live:
@@ -58,13 +69,18 @@ class Shop:
     def _load(self, again: set[str], only: str | None = None) -> None:
         self.batch += 1
         names = sorted(name for name in self.raw if only in (None, _get_table(name)))
-        leaving = {name for name in names if name in self.live and (self.live[name][0] != self.raw[name])} | again
+        waiting = {name for name in names if name not in again and self._is_waiting(name)}
+        leaving = {
+            name
+            for name in names
+            if name in self.live and name not in waiting and (self.live[name][0] != self.raw[name] or name in again)
+        }
         held = {
             (_get_table(name), content): name for name, (content, *_) in self.live.items() if name not in leaving
         }  # fmt: skip
         for name in names:
             content = self.raw[name]
-            if name in self.live and name not in leaving:
+            if name in waiting or (name in self.live and name not in leaving):
                 continue
             self.live.pop(name, None)
             place = (_get_table(name), content)
@@ -79,6 +95,37 @@ class Shop:
             kept = [record for record in records if self._is_kept(record)]
             self.live[name] = (content, kept, [record for record in records if record not in kept])
             held[place] = name
+            self.undone.pop(name, None)
+            self.undone_content.discard(place)
+
+    def _is_waiting(self, name: str) -> bool:
+        """Tell whether somebody took out what lies there; of a table of events, under whatever name."""
+        place = (_get_table(name), self.raw[name])
+        if self.undone.get(name) == self.raw[name]:
+            return True
+        return place[0] in APPENDED and name not in self.live and place in self.undone_content
+
+    def _put_away(self, name: str) -> None:
+        content = self.live.pop(name)[0]
+        self.undone[name] = content
+        self.undone_content.add((_get_table(name), content))
+
+    def _restore(self, then: dict[str, tuple], names: Iterable[str]) -> None:
+        """Have the rows that files had then. What lies there now was loaded, or waits."""
+        for name in sorted(names):
+            if _get_load(self.live.get(name)) != _get_load(then.get(name)):
+                if name in self.live:
+                    self._put_away(name)
+                else:
+                    self.undone[name] = self.raw[name]
+                    self.undone_content.add((_get_table(name), self.raw[name]))
+                if name in then:
+                    self.undone_content.discard((_get_table(name), then[name][0]))
+                    if self.undone.get(name) == then[name][0]:
+                        self.undone.pop(name)
+            self.live.pop(name, None)
+            if name in then:
+                self.live.update(_copy({name: then[name]}))
 
     def _is_kept(self, record: Record) -> bool:
         return record.values.get("payment_method") in (None, *self.payments)
@@ -86,7 +133,7 @@ class Shop:
     def _replay(self, name: str) -> None:
         _, kept, refused = self.live[name]
         good = [record for record in refused if self._is_kept(record)]
-        if good:
+        if good and self.live[name][0] == self.raw[name]:
             self.batch += 1
             kept += [record._replace(batch=self.batch) for record in good]
             refused[:] = [record for record in refused if record not in good]
@@ -153,6 +200,15 @@ class Shop:
         # The first state known held since ever.
         holds = by_day[max(reached) if reached else min(by_day)]
         return None if holds["op"] == "D" else Decimal(holds["current_price"])
+
+
+def _copy(live: dict[str, tuple]) -> dict[str, tuple]:
+    return {name: (content, list(kept), list(refused)) for name, (content, kept, refused) in live.items()}
+
+
+def _get_load(held: tuple | None) -> int | None:
+    """Return the load that brought a file's rows, which the first of them tells; 0 if none was good."""
+    return held and (held[0], min((record.batch for record in [*held[1], *held[2]]), default=0))
 
 
 def _get_table(name: str) -> str:

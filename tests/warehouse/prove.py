@@ -111,9 +111,11 @@ def kill_everywhere() -> int:
 def tell(counts: Counter[str]) -> str:
     """Say what was counted."""
     loads = sum(counts[verb] for verb in ("load", "reload", "rebuild", "replay"))
+    mended = sum(counts[verb] for verb in ("undo", "go-back", "restore"))
     builds = counts["build"] + counts["settle"]
     return (
-        f"{counts['sequences']} sequences, {counts['land']:,} landings, {loads:,} loads and {builds:,} builds "
+        f"{counts['sequences']} sequences, {counts['land']:,} landings, {loads:,} loads, {mended:,} undos "
+        f"and restores, and {builds:,} builds "
         f"({counts['killed']:,} killed), {counts['compare']:,} full refreshes, {counts['rows']:,} rows compared"
     )
 

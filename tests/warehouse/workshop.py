@@ -238,7 +238,7 @@ class Worker:
 
     def reload(self, name: str) -> dict[str, Any]:
         """Load a file again, and what else is new."""
-        return self.load(reload=(self.root / "data_raw" / name,))
+        return self.load(reload=(self.root / "data_raw" / name,), reason="for the test")
 
     def rebuild(self, table: str) -> dict[str, Any]:
         """Load a table again, whole."""
@@ -260,6 +260,47 @@ class Worker:
         from lakeops import pipeline
 
         pipeline.run_discard(self.settings, None, f"data_raw/{name}", "for the test")
+
+    def undo(self, name: str, kill_at: int | None = None) -> dict[str, Any]:
+        """Take a file's rows out, if any are there."""
+        from lakeops.ledger import load_ledger
+        from lakeops.recovery.undo import run_undo
+
+        file = f"data_raw/{name}"
+        if load_ledger(self.settings.lake).get_live(file) is None:
+            return {}
+        if kill_at is not None:
+            mending = importlib.import_module("lakeops.recovery.commit")
+            die = _make_death(kill_at)
+            for step in ("append_touched_keys", "commit", "refresh_current", "append_entries"):
+                setattr(mending, step, die(getattr(mending, step)))
+        return {"undone": sum(one.rows for one in run_undo(self.settings, file=file, reason="for the test"))}
+
+    def snapshot(self, name: str) -> None:
+        """Give the versions of all tables a name."""
+        from lakeops.recovery.snapshots import create_snapshot
+
+        create_snapshot(self.settings, name)
+
+    def go_back(self, name: str) -> dict[str, Any]:
+        """Bring all tables back to a snapshot."""
+        from lakeops.recovery.snapshots import restore_snapshot
+
+        done = restore_snapshot(self.settings, name, reason="for the test")
+        return {"restored": [one.table for one in done.tables if one.differs]}
+
+    def restore(self, table: str, name: str) -> dict[str, Any]:
+        """Bring one table back to what it was at a snapshot."""
+        from lakeops.bronze.tables import get_truth
+        from lakeops.contract import load_contracts
+        from lakeops.recovery.restore import run_restore
+        from lakeops.timetravel import find_snapshot
+
+        lake = self.settings.lake
+        truth = get_truth(lake, load_contracts(self.settings.models).get_table(table))
+        version = find_snapshot(lake, name).versions[truth.relative_to(lake.folder).as_posix()]
+        done = run_restore(self.settings, f"bronze.{truth.name}", version=version, reason="for the test")
+        return {"restored": [done.table] if done.differs else []}
 
     def build(self, select: str | None = None, kill_at: int | None = None, full: bool = False) -> dict[str, Any]:
         """Run dbt; returns why models recomputed every key, if they did."""

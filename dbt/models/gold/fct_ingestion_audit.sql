@@ -1,38 +1,66 @@
 {{ config(materialized='view') }}
 
 -- A view: the ledger lives in the lake, in one copy, and what it says is true at once.
-with entries as (
+with ledger as (
+    select *, {{ utc_day('recorded_at') }} as date, coalesce(rows_batch_id, batch_id) as rows_batch
+    from {{ source('ops', 'manifest_processed_files') }}
+),
+
+-- What was last said of a file's rows: which load's they are, null if none of them is in bronze.
+last_words as (
+    select
+        source_file,
+        max(entry_id) as entry_id,
+        max_by(case when status in ('loaded', 'restored') then rows_batch else -1 end, entry_id) as live_batch
+    from ledger
+    where status in ('loaded', 'superseded', 'undone', 'restored')
+    group by all
+),
+
+-- Records that a replay brought leave with the file's others; a restore that brings them back says so again.
+live_replays as (
+    select distinct ledger.source_file, ledger.rows_batch
+    from ledger
+    inner join last_words using (source_file)
+    where ledger.status = 'replayed' and ledger.entry_id > last_words.entry_id
+),
+
+entries as (
     select
         *,
-        {{ utc_day('recorded_at') }} as date,
-        -- Rows of a file are in bronze until a later batch takes them out.
-        coalesce(max(batch_id) filter (status = 'superseded') over (partition by source_file), -1) as out_of_batch,
         max(max_business_date) filter (status = 'loaded') over (
             partition by table_name order by batch_id range between unbounded preceding and 1 preceding
         ) as newest_date_before
-    from {{ source('ops', 'manifest_processed_files') }}
+    from ledger
 )
 
 select
-    date,
-    recorded_at as loaded_at,
-    table_name,
-    source_file,
-    batch_id,
-    run_id,
-    status as outcome,
-    status <> 'refused' and out_of_batch <= batch_id as is_live,
-    rows_read,
-    rows_accepted,
-    rows_quarantined,
-    case when status = 'refused' then rows_read else 0 end as rows_refused,
-    seconds,
-    size_bytes as bytes,
-    min_business_date,
-    max_business_date,
-    date_diff('day', max_business_date, date) as arrival_delay_days,
-    date_diff('day', min_business_date, date) as oldest_row_delay_days,
-    coalesce(max_business_date < newest_date_before, false) as is_late,
-    reason
+    entries.date,
+    entries.recorded_at as loaded_at,
+    entries.table_name,
+    entries.source_file,
+    entries.batch_id,
+    entries.run_id,
+    entries.status as outcome,
+    case entries.status
+        when 'loaded' then entries.batch_id = last_words.live_batch
+        when 'replayed' then live_replays.rows_batch is not null
+        else false
+    end as is_live,
+    entries.rows_read,
+    entries.rows_accepted,
+    entries.rows_quarantined,
+    case when entries.status = 'refused' then entries.rows_read else 0 end as rows_refused,
+    entries.seconds,
+    entries.size_bytes as bytes,
+    entries.min_business_date,
+    entries.max_business_date,
+    date_diff('day', entries.max_business_date, entries.date) as arrival_delay_days,
+    date_diff('day', entries.min_business_date, entries.date) as oldest_row_delay_days,
+    coalesce(entries.max_business_date < entries.newest_date_before, false) as is_late,
+    entries.reason
 from entries
-where status in ('loaded', 'replayed', 'refused')
+left join last_words on last_words.source_file = entries.source_file
+left join live_replays
+    on live_replays.source_file = entries.source_file and live_replays.rows_batch = entries.batch_id
+where entries.status in ('loaded', 'refused') or (entries.status = 'replayed' and entries.rows_batch_id is null)

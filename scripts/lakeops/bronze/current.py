@@ -57,6 +57,13 @@ def refresh_current(
     commit(table, adds, removes, batch_id, {"batch_id": batch_id, "run_id": run_id, "derived": True})
 
 
+def derive_current(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
+    """Return the whole table that SQL sees, as it follows from its changes."""
+    pick = _pick_snapshot if contract.load.mode == "replace" else _pick_winners
+    found = pick(changes, contract)
+    return found.drop("_absent", strict=False)
+
+
 def _pick_winners(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
     """Return the last record of every key; one that deletes stays, as a tombstone that the view hides."""
     key = contract.load.key
@@ -106,7 +113,7 @@ def append_touched_keys(
     Parameters
     ----------
     keys : key columns; duplicates are written once.
-    reason : superseded, tombstone or disappeared.
+    reason : superseded, tombstone, disappeared, undone or restored.
     """
     if not keys.height:
         return

@@ -62,6 +62,7 @@ class LoadOutcome:
     tables : by table name, for tables with something to do.
     refused : files refused as a whole, with why.
     unclaimed, duplicates : file names.
+    held : files whose bytes somebody took out of bronze, with why they wait.
     lost : files whose rows a rebuild could not bring back, and how many they were.
     skipped : how many files were unchanged.
     """
@@ -72,6 +73,7 @@ class LoadOutcome:
     refused: list[tuple[str, str]] = field(default_factory=list)
     unclaimed: list[str] = field(default_factory=list)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
+    held: list[tuple[str, str]] = field(default_factory=list)
     lost: list[tuple[str, int]] = field(default_factory=list)
     skipped: int = 0
 
@@ -337,6 +339,7 @@ def _commit_table(
             live,
             status="superseded",
             batch_id=batch.batch_id,
+            rows_batch_id=None,
             run_id=batch.run_id,
             reason=f"restated by batch {batch.batch_id}",
             recorded_at=batch.now,
@@ -411,9 +414,9 @@ def _is_known(ledger: Ledger, entry: Entry) -> bool:
 
 
 def _note_the_rest(batch: _Batch, plan: Plan, outcome: LoadOutcome) -> None:
-    """Write down the files that nothing was committed for: refused unread, unclaimed, duplicate, only touched."""
+    """Write down the files that nothing was committed for: refused unread, unclaimed, duplicate, held, only touched."""
     entries = []
-    for step in plan.get_steps("refuse", "unclaimed", "duplicate", "seen"):
+    for step in plan.get_steps("refuse", "unclaimed", "duplicate", "held", "seen"):
         if step.supersedes or step.tied:
             continue
         if step.action == "refuse":
@@ -422,6 +425,8 @@ def _note_the_rest(batch: _Batch, plan: Plan, outcome: LoadOutcome) -> None:
             outcome.unclaimed.append(step.landing.source_file)
         if step.action == "duplicate":
             outcome.duplicates.append((step.landing.source_file, step.reason))
+        if step.action == "held":
+            outcome.held.append((step.landing.source_file, step.reason))
         entry = _make_entry(batch, Examined(step))
         if not _is_known(batch.ledger, entry):
             entries.append(entry)

@@ -12,7 +12,7 @@ from lakeops.delta import get_folder, get_parts, make_remove, write_part
 
 
 def take_out_files(
-    table: DeltaTable, files: list[str], key: list[str]
+    table: DeltaTable, files: list[str], key: list[str], batch_id: int | None = None
 ) -> tuple[list[AddAction], list[RemoveAction], pl.DataFrame]:
     """Take the rows of raw files out of a table.
 
@@ -21,6 +21,7 @@ def take_out_files(
     table : the handle on which the commit will be made.
     files : `_source_file` values whose rows leave.
     key : the contract's key columns.
+    batch_id : only rows that this batch brought; None for all.
 
     Returns
     -------
@@ -34,6 +35,8 @@ def take_out_files(
         if low is None or high is None or ((at := bisect_left(names, low)) < len(names) and names[at] <= high)
     ]
     gone = pl.col("_source_file").is_in(names)
+    if batch_id is not None:
+        gone &= pl.col("_batch_id") == batch_id
     return _rewrite(table, held, lambda rows: rows.filter(gone), lambda rows: rows.filter(~gone), key)
 
 

@@ -10,8 +10,9 @@ from lakeops.ledger import Ledger
 from lakeops.raw import Landing
 
 # What can come of a file. load: new. restate: same name, other bytes. seen: touched, same bytes.
-# duplicate: other name, bytes that are live. refuse: must not even be opened. unclaimed: no contract. skip: unchanged.
-ACTIONS = ("load", "restate", "seen", "duplicate", "refuse", "unclaimed", "skip")
+# duplicate: other name, bytes that are live. held: bytes that somebody took out of bronze, wait to be asked for.
+# refuse: must not even be opened. unclaimed: no contract. skip: unchanged.
+ACTIONS = ("load", "restate", "seen", "duplicate", "held", "refuse", "unclaimed", "skip")
 KNOWN_GOOD = ("loaded", "seen")
 ASKED_FOR = "asked for again"
 
@@ -88,11 +89,13 @@ def plan_load(
         nothing had come of them.
     """
     known = {landing.source_file: _get_hash(landing, ledger, fingerprints) for landing in landings}
+    held = _find_held(landings, ledger, known, reload)
     restated = {
         landing.source_file
         for landing in landings
         if landing.contract
         and not landing.refusal
+        and landing.source_file not in held
         and (live := ledger.get_live(landing.source_file))
         and (live.file_sha256 != known[landing.source_file] or landing.source_file in reload)
     }
@@ -120,6 +123,9 @@ def plan_load(
         if (live := ledger.get_live(name)) and live.file_sha256 == sha and name not in reload:
             known_good = unchanged and last is not None and last.status in KNOWN_GOOD
             steps.append(Step(landing, "skip" if known_good else "seen", sha, "same bytes as loaded"))
+        elif name in held:
+            waits = unchanged and last is not None and last.status in ("undone", "held")
+            steps.append(Step(landing, "skip" if waits else "held", sha, held[name]))
         elif is_duplicate:
             action = "skip" if unchanged and last and last.status == "duplicate" else "duplicate"
             steps.append(Step(landing, action, sha, f"same bytes as {twin}", supersedes=name in restated))
@@ -162,6 +168,22 @@ def plan_without(steps: list[Step], refused: Collection[str], ledger: Ledger) ->
         reload={step.landing.source_file for step in others if step.reason == ASKED_FOR},
     )
     return plan.get_steps("load", "restate", "duplicate")
+
+
+def _find_held(
+    landings: list[Landing], ledger: Ledger, known: dict[str, str | None], reload: Collection[str]
+) -> dict[str, str]:
+    """Return the files whose bytes somebody took out of bronze, with why they wait: they come back if asked for."""
+    held = {}
+    for landing in landings:
+        name = landing.source_file
+        if landing.contract is None or landing.refusal or name in reload:
+            continue
+        any_name = landing.contract.load.mode == "append"
+        if twin := ledger.find_undone(name, landing.contract.table, known[name], any_name):
+            whose = "" if twin == name else f" of {twin}"
+            held[name] = f"bytes{whose} that were taken out of bronze; lakeops load --reload brings them back"
+    return held
 
 
 def _get_place(step: Step) -> tuple[str, str | None]:

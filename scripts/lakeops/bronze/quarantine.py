@@ -49,7 +49,7 @@ def list_open(lake: Lake, contracts: Contracts, ledger: Ledger, table: str | Non
     held = pl.concat(frames)
     if file is not None:
         held = held.filter(pl.col("source_file") == file)
-    live = {entry.source_file: entry.batch_id for entry in ledger.iter_live()}
+    live = {entry.source_file: entry.rows_batch for entry in ledger.iter_live()}
     is_live = [live.get(name) == batch for name, batch in held.select("source_file", "batch_id").iter_rows()]
     return held.filter(pl.Series(is_live, dtype=pl.Boolean)).join(
         resolved.filter((pl.col("status") == "discarded") | pl.col("batch_id").is_in(sorted(ledger.replays))),
@@ -142,6 +142,7 @@ def _commit_replay(
         live,
         status="replayed",
         batch_id=batch_id,
+        rows_batch_id=None,
         run_id=run_id,
         rows_read=rows.height,
         rows_accepted=rows.height,

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from lakeops import __version__, console, pipeline
-from lakeops.cli import contracts, lineage
+from lakeops.cli import contracts, lineage, travel, upkeep
 from lakeops.errors import LakeopsError, UsageError, get_exit_code
 from lakeops.settings import load_settings
 
@@ -47,8 +47,10 @@ def load(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what a load would do, and do nothing")] = False,
     only: Annotated[str | None, typer.Option("--only", help="Only the files of this table")] = None,
     reload: Annotated[
-        list[Path] | None, typer.Option("--reload", help="Load this file again, known or not (repeatable)")
+        list[Path] | None,
+        typer.Option("--reload", help="Load this file again, known or not (repeatable); needs --reason"),
     ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="With --reload: why; kept with account and time")] = "",
     limit_files: Annotated[int | None, typer.Option("--limit-files", min=1, help="Load at most so many files")] = None,
     since: Annotated[str | None, typer.Option("--since", help="Only files changed on or after this day (UTC)")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file, also those that look unchanged")] = False,
@@ -63,6 +65,7 @@ def load(
     selection = pipeline.Selection(
         only=only,
         reload=tuple(reload or ()),
+        reason=reason,
         limit_files=limit_files,
         since=dt.datetime.combine(_parse_day(since, "--since"), dt.time(), dt.UTC) if since else None,
         verify=verify,
@@ -336,8 +339,9 @@ def demo() -> None:
 
 
 app.add_typer(contracts.contract, name="contract")
-app.command()(lineage.trace)
-app.command()(lineage.lineage)
+app.add_typer(lineage.app)
+app.add_typer(travel.app)
+app.add_typer(upkeep.app)
 
 
 def _parse_day(text: str, option: str) -> dt.date:

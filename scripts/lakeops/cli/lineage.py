@@ -12,7 +12,10 @@ from lakeops.settings import load_settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read")]
 
+app = typer.Typer()
 
+
+@app.command()
 def trace(
     table: Annotated[str, typer.Argument(help="schema.table, for example gold.fct_sales")],
     key: Annotated[list[str], typer.Option("--key", help="column=value; repeat it until only one row is meant")],
@@ -40,6 +43,7 @@ def trace(
         report.show_row_source(source)
 
 
+@app.command()
 def lineage(
     column: Annotated[str, typer.Argument(help="schema.table.column, for example gold.fct_sales.net_aud")],
     as_json: JsonOption = False,

@@ -167,6 +167,8 @@ class Load(BaseModel):
     on_new_column: Literal["evolve", "rescue", "refuse", "ignore"] = "refuse"
     on_bad_value: Literal["quarantine", "rescue", "refuse"] = "quarantine"
     max_quarantined: MaxQuarantined | None = None
+    zorder: list[str] = []
+    retention: Annotated[int, Field(ge=1)] = 168
 
     @property
     def keeps_changes(self) -> bool:

@@ -129,6 +129,7 @@ def _read_contract(source: dict[str, Any], table: dict[str, Any], place: Place) 
         ("derive", list(load.derive)),
         ("aliases", list(load.aliases)),
         ("business_date", [load.business_date] if load.business_date else []),
+        ("zorder", load.zorder),
     ):
         for name in wanted:
             if name not in names:
@@ -148,6 +149,15 @@ def _read_contract(source: dict[str, Any], table: dict[str, Any], place: Place) 
             found=load.business_date,
             next_step="name another column, or derive one: derive: {sale_dt: CAST(sold_at AS DATE)}",
         )
+    for name in load.zorder:
+        if (found := next(column for column in columns if column.name == name)).type.kind not in ("bigint", "date"):
+            raise ContractError(
+                "A table cannot be laid out by this column.",
+                where=str(load_place.at("zorder")),
+                expected="columns of type bigint or date: by others no query skips a file",
+                found=f"{name}, of type {found.type}",
+                next_step="name another column, or leave zorder away",
+            )
     _check_sql(load, names, load_place)
     return Contract(
         schema=source.get("schema") or source["name"],

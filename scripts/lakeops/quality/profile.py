@@ -68,7 +68,7 @@ def _read_news(connection: duckdb.DuckDBPyConnection, done: int) -> dict[str, _N
         select
             table_name, max_by(run_id, batch_id), max(batch_id),
             list((min_business_date, max_business_date))
-                filter (status = 'superseded' and min_business_date is not null),
+                filter (status in ('superseded', 'undone', 'restored') and min_business_date is not null),
             cast(min(recorded_at) as date)
         from main.manifest_processed_files
         where batch_id > ? and table_name is not null
@@ -114,7 +114,7 @@ def _profile_table(
 
 
 def _find_emptied(connection: duckdb.DuckDBPyConnection, contract: Contract, news: _News) -> set[dt.date]:
-    """Return days that rows of superseded files were of: nothing of them may be left to find them by."""
+    """Return days that rows of files were of that left or came back: nothing of them may be left to find them by."""
     found: set[dt.date] = set()
     for first, last in news.superseded:
         rows = connection.execute(

@@ -77,6 +77,10 @@ def show_loads(loads: list[LoadOutcome]) -> None:
             say(f"not loaded: {name}: {reason}")
         if len(load.duplicates) > NAMED:
             say(f"not loaded: {len(load.duplicates) - NAMED:,} more; see manifest_processed_files, status duplicate")
+        for name, reason in load.held[:NAMED]:
+            say(f"not loaded: {name}: {reason}")
+        if len(load.held) > NAMED:
+            say(f"not loaded: {len(load.held) - NAMED:,} more; see manifest_processed_files, status held")
         for name, rows in load.lost:
             say(f"LOST: {rows:,} row(s) of {name}: the raw file is gone as well")
     if any(tally.rows_quarantined for tally in tallies):

@@ -2,17 +2,22 @@
 
 from lakeops.warehouse.connection import connect, prepare_connection
 from lakeops.warehouse.dbt import DbtOutcome, run_dbt
+from lakeops.warehouse.explain import Explained, Scan, explain_query
 from lakeops.warehouse.pruning import explain_newest_day
 from lakeops.warehouse.quarantine import count_quarantine, list_quarantine
-from lakeops.warehouse.views import define_records, ensure_views, find_lake
+from lakeops.warehouse.views import define_records, define_views, ensure_views, find_lake
 
 __all__ = [
     "DbtOutcome",
+    "Explained",
+    "Scan",
     "connect",
     "count_quarantine",
     "define_records",
+    "define_views",
     "ensure_views",
     "explain_newest_day",
+    "explain_query",
     "find_lake",
     "list_quarantine",
     "prepare_connection",

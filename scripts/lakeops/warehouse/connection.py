@@ -20,13 +20,16 @@ PATIENCE_SECONDS = 5.0
 
 
 @contextmanager
-def connect(warehouse: Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the warehouse for writing, with the delta extension at hand.
+def connect(
+    warehouse: Path, *, patience: float = PATIENCE_SECONDS, read_only: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the warehouse, with the delta extension at hand.
 
     Parameters
     ----------
     warehouse : the DuckDB file; created if missing.
     patience : seconds to wait for another process to let go of it.
+    read_only : stand in no other reader's way.
 
     Raises
     ------
@@ -39,7 +42,7 @@ def connect(warehouse: Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[
         try:
             if not warehouse.exists():
                 _create(warehouse)
-            connection = duckdb.connect(str(warehouse))
+            connection = duckdb.connect(str(warehouse), read_only=read_only)
             break
         except duckdb.IOException as error:
             holder = find_lock_holder(str(error))

@@ -38,7 +38,7 @@ def ensure_views(connection: duckdb.DuckDBPyConnection, lake: Lake, contracts: C
     A view names an absolute path, because DuckDB resolves a relative one against the current directory of whoever
     asks. Each carries a mark of its definition, so that a run with nothing to do writes nothing.
     """
-    wanted = _define_views(lake, contracts)
+    wanted = define_views(lake, contracts)
     present = dict(
         connection.execute(
             "select schema_name || '.' || view_name, comment from duckdb_views() where not internal"
@@ -62,29 +62,36 @@ def ensure_views(connection: duckdb.DuckDBPyConnection, lake: Lake, contracts: C
     return len(missing)
 
 
-def define_records(lake: Lake, contracts: Contracts) -> dict[str, str]:
+def define_records(lake: Lake, contracts: Contracts, versions: dict[Path, int] | None = None) -> dict[str, str]:
     """Return the queries, by relation, that show the lake's records; not the quarantine, which holds personal data."""
     return {
-        f"main.{record.name}": f"select * from {_scan(lake.ops(record.name))}"
+        f"main.{record.name}": f"select * from {_scan(lake.ops(record.name), versions)}"
         for record in contracts.records
         if record.name != "quarantine"
     }
 
 
-def _define_views(lake: Lake, contracts: Contracts) -> dict[str, str]:
+def define_views(lake: Lake, contracts: Contracts, versions: dict[Path, int] | None = None) -> dict[str, str]:
+    """Return the queries, by relation, through which SQL sees the lake.
+
+    Parameters
+    ----------
+    versions : version by folder, to see the lake as it was; None as it is. It must name every table there is a
+        contract or a record for.
+    """
     views: dict[str, str] = {}
     for contract in contracts.tables:
-        current = _scan(lake.bronze(contract.schema, contract.table))
+        current = _scan(lake.bronze(contract.schema, contract.table), versions)
         views[contract.name] = f"select * from {current}"
         if contract.load.delete_when:  # tombstones stay in the table, for whoever derives from it
             views[contract.name] = f"select * exclude (_is_deleted) from {current} where not _is_deleted"
         if contract.load.keeps_changes:
-            changes = _scan(lake.bronze(contract.schema, f"{contract.table}_changes"))
+            changes = _scan(lake.bronze(contract.schema, f"{contract.table}_changes"), versions)
             views[f"{contract.name}_changes"] = f"select * from {changes}"
             views[f"{contract.name}_audit"] = _define_audit(contract, changes)
-    views |= define_records(lake, contracts)
+    views |= define_records(lake, contracts, versions)
     if any(record.name == "quarantine" for record in contracts.records) and contracts.tables:
-        views["main.quarantine"] = _define_quarantine(lake, contracts.tables)
+        views["main.quarantine"] = _define_quarantine(lake, contracts.tables, versions)
     return views
 
 
@@ -110,25 +117,29 @@ def _define_audit(contract: Contract, changes: str) -> str:
         )"""
 
 
-def _define_quarantine(lake: Lake, contracts: tuple[Contract, ...]) -> str:
-    union = " union all by name ".join(f"select * from {_scan(lake.quarantine(c.table))}" for c in contracts)
-    ledger = _scan(lake.ops("manifest_processed_files"))
-    resolutions = _scan(lake.ops("quarantine_resolutions"))
+def _define_quarantine(lake: Lake, contracts: tuple[Contract, ...], versions: dict[Path, int] | None) -> str:
+    union = " union all by name ".join(f"select * from {_scan(lake.quarantine(c.table), versions)}" for c in contracts)
+    ledger = _scan(lake.ops("manifest_processed_files"), versions)
+    resolutions = _scan(lake.ops("quarantine_resolutions"), versions)
     # A record is open while the very load that refused it is the one whose rows are in bronze. A replay counts
     # once its batch is committed, which is when the ledger knows it.
     return f"""
         with live as (
-            select source_file, arg_max(batch_id, entry_id) as batch_id
-            from {ledger} where status in ('loaded', 'superseded') group by source_file
-            having arg_max(status, entry_id) = 'loaded'
+            select
+                source_file, arg_max(coalesce(rows_batch_id, batch_id), entry_id) as batch_id,
+                max(entry_id) as entry_id
+            from {ledger} where status in ('loaded', 'superseded', 'undone', 'restored') group by source_file
+            having arg_max(status, entry_id) in ('loaded', 'restored')
         ),
         resolved as (
             select source_file, source_row, quarantined_batch_id, max(status) as status
             from {resolutions} as resolutions
             where status = 'discarded' or exists (
-                select 1 from {ledger} as entries
-                where entries.status = 'replayed' and entries.batch_id = resolutions.batch_id
+                select 1 from {ledger} as entries join live using (source_file)
+                where entries.status = 'replayed'
+                    and coalesce(entries.rows_batch_id, entries.batch_id) = resolutions.batch_id
                     and entries.source_file = resolutions.source_file
+                    and entries.entry_id > live.entry_id  -- else it left again with an undo or a restore
             )
             group by all
         )
@@ -141,8 +152,9 @@ def _define_quarantine(lake: Lake, contracts: tuple[Contract, ...]) -> str:
             and resolved.source_row = refused.source_row and resolved.quarantined_batch_id = refused.batch_id"""
 
 
-def _scan(path: Path) -> str:
-    return f"delta_scan({_quote(str(path))})"
+def _scan(path: Path, versions: dict[Path, int] | None) -> str:
+    pinned = f", version = {versions[path]}" if versions is not None else ""
+    return f"delta_scan({_quote(str(path))}{pinned})"
 
 
 def _quote(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Bring back what was lost and take back what was wrong; writes through `bronze` and `delta`."""

@@ -1,0 +1,118 @@
+"""Rows as they were: of one table, or of the whole lake as a DuckDB file of views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from lakeops.bronze.tables import get_current, get_truth
+from lakeops.contract import Contract, Contracts
+from lakeops.delta import scan_table
+from lakeops.paths import Lake
+from lakeops.timetravel.snapshots import Snapshot
+from lakeops.timetravel.tables import Table
+from lakeops.timetravel.versions import open_version
+from lakeops.warehouse import define_views, prepare_connection
+
+PERSONAL = "(personal)"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows of a table as it was.
+
+    Parameters
+    ----------
+    rows : the first ones, by column; personal columns say that they are.
+    total : how many rows the version has.
+    sql : the query that gives all of them, from the project's root.
+    """
+
+    version: int
+    rows: list[dict[str, Any]]
+    total: int
+    sql: str
+
+
+def read_page(table: Table, version: int, limit: int, root: Path, contracts: Contracts) -> Page:
+    """Return the first rows of a table as of a version.
+
+    Raises
+    ------
+    UsageError : the version can no longer be read.
+    """
+    scan = hide_tombstones(scan_table(open_version(table.path, version)), table)
+    total = scan.select(pl.len()).collect().item()
+    rows = scan.head(limit).collect().rows(named=True)
+    personal = list_personal(table, contracts)
+    return Page(version, [hide_personal(row, personal) for row in rows], total, write_query(table.path, version, root))
+
+
+def hide_tombstones(rows: pl.LazyFrame, table: Table) -> pl.LazyFrame:
+    """Return rows as SQL sees them: a tombstone is there for whoever derives from the table."""
+    if table.kind != "bronze" or "_is_deleted" not in rows.collect_schema():
+        return rows
+    return rows.filter(~pl.col("_is_deleted").fill_null(False)).drop("_is_deleted")
+
+
+def list_personal(table: Table, contracts: Contracts) -> set[str]:
+    """Return the columns of a table that hold personal data; what is shown of them is only that they do.
+
+    A table that is made of others has no contract: there, what is personal in any contract is.
+    """
+    own = (table.contract,) if table.contract else contracts.tables
+    kept_as_they_came = {"_rescued", "raw_record", "detail"} if table.contract else set()
+    return {column.name for contract in own for column in contract.columns if column.personal} | kept_as_they_came
+
+
+def hide_personal(row: dict[str, Any], personal: set[str]) -> dict[str, Any]:
+    """Return a row that can be shown."""
+    return {name: PERSONAL if name in personal and value is not None else value for name, value in row.items()}
+
+
+def write_query(path: Path, version: int, root: Path) -> str:
+    """Return the SQL that reads a version, typed from the project's root."""
+    place = path.relative_to(root) if path.is_relative_to(root) else path
+    return f"select * from delta_scan('{place}', version={version})"
+
+
+def open_snapshot(lake: Lake, contracts: Contracts, snapshot: Snapshot, folder: Path) -> tuple[Path, list[str]]:
+    """Write a small DuckDB file in which the whole lake is as it was: views pinned to the versions of a snapshot.
+
+    Parameters
+    ----------
+    folder : where to write it; replaced if it is there.
+
+    Returns
+    -------
+    The file, and the views it has.
+    """
+    versions = {lake.folder / path: version for path, version in snapshot.versions.items()}
+    for path, version in versions.items():
+        open_version(path, version)
+    tables = tuple(c for c in contracts.tables if _get_paths(lake, c) <= versions.keys())
+    records = tuple(r for r in contracts.records if r.name == "quarantine" or lake.ops(r.name) in versions)
+    views = define_views(lake, Contracts(tables, records), versions)
+    for path, version in versions.items():
+        if path.parent == lake.gold("x").parent:
+            text = str(path).replace("'", "''")
+            views[f"gold.{path.name}"] = f"select * from delta_scan('{text}', version = {version})"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"asof_{snapshot.name}.duckdb"
+    fresh = target.with_name(f".{target.name}")
+    fresh.unlink(missing_ok=True)
+    with duckdb.connect(str(fresh)) as connection:
+        prepare_connection(connection)
+        for name, sql in views.items():
+            connection.execute(f"create schema if not exists {name.split('.')[0]}")
+            connection.execute(f"create view {name} as {sql}")
+    fresh.replace(target)
+    return target, sorted(views)
+
+
+def _get_paths(lake: Lake, contract: Contract) -> set[Path]:
+    return {get_current(lake, contract), get_truth(lake, contract), lake.quarantine(contract.table)}

@@ -1,0 +1,44 @@
+"""Compare rows, each counted: a row that is there twice and was there once has joined once."""
+
+from __future__ import annotations
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lakeops.delta import get_parts, scan_table
+
+_NUMBER = "__number"
+
+
+def subtract_rows(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of `left` that `right` lacks; both have the same columns and types."""
+    columns = left.columns
+    if not left.height or not right.height:
+        return left
+    return (
+        _number(left, columns)
+        .join(_number(right, columns), on=[*columns, _NUMBER], how="anti", nulls_equal=True)
+        .drop(_NUMBER)
+    )
+
+
+def _number(rows: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    return rows.with_columns(pl.int_range(pl.len()).over(columns).alias(_NUMBER))
+
+
+def read_difference(before: DeltaTable, after: DeltaTable) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows that only `before` has, and those that only `after` has, in the columns of `after`.
+
+    Data files that both have are not read; a row that was only rewritten into another file is in both.
+    """
+    held = [set(get_parts(table)["path"]) for table in (before, after)]
+    left = scan_table(before, sorted(held[0] - held[1])).collect()
+    right = scan_table(after, sorted(held[1] - held[0])).collect()
+    left = adapt(left, right.schema)
+    return subtract_rows(left, right), subtract_rows(right, left)
+
+
+def adapt(rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Return rows in the columns and types of a schema, which may have more columns and wider types."""
+    absent = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in rows.columns]
+    return rows.with_columns(absent).select(pl.col(name).cast(dtype) for name, dtype in schema.items())
