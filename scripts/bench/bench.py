@@ -13,6 +13,7 @@ from pathlib import Path
 
 from growth import bench_growth
 from load import bench_generate, bench_load
+from optimise import bench_optimise
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,17 +24,19 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "data_raw_bench", help="folder for input and lakes")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--full", action="store_true", help="also 50,000 files, and one file of 5 GB")
-    parser.add_argument("--only", choices=["load", "growth"], help="one part of it")
+    parser.add_argument("--only", choices=["load", "growth", "optimise"], help="one part of it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     work = options.work.resolve()
     figures = []
-    if options.only != "growth":
+    if options.only in (None, "load"):
         figures += bench_load(work, "10 M rows, 400 files", 400, 25_000, options.repeats)
         figures += bench_load(work, "1,300 small files", 1_300, 100, options.repeats)
         figures += bench_generate(work, options.repeats)
-    if options.only != "load":
+    if options.only in (None, "growth"):
         figures += bench_growth(work, (30, 720), options.repeats)
+    if options.only in (None, "optimise"):
+        figures += bench_optimise(work, max(options.repeats, 5), ROOT / "runbooks" / "records" / "optimise.md")
     if options.full:
         figures += bench_load(work, "50,000 tiny files", 50_000, 5, 1)
         figures += bench_load(work, "5 GB in one file", 1, 132_000_000, 1)

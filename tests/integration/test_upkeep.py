@@ -20,6 +20,7 @@ from deltalake import DeltaTable, write_deltalake
 from conftest import DAY, Project, items, make_project, sales
 from integration.crash import Warden
 from lakeops import pipeline
+from lakeops.cli import app
 from lakeops.contract import load_contracts
 from lakeops.delta import append, get_last_batch, get_parts, open_table
 from lakeops.errors import BronzeCommitError, LockedError, UsageError
@@ -453,6 +454,30 @@ def test_a_bloated_warehouse_is_written_anew_whole(project, monkeypatch):
     assert project.sql("select count(*), sum(n) from kept") == [(1000, 499500)]
     assert project.sql("select count(*) from bronze.sales") == [(4 * DAYS,)]
     assert run_upkeep(project.settings) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "optimize",
+        "optimize sales --dry-run",
+        "optimize bronze.sales --zorder sale_dt,sale_id",
+        "vacuum",
+        "vacuum sales items --apply",
+        "restorable",
+        "upkeep --dry-run",
+        "upkeep",
+        "cost",
+    ],
+)
+def test_each_command_talks_to_people_and_to_programs(project, monkeypatch, capsys, words):
+    monkeypatch.setenv("LAKEOPS_ROOT", str(project.root))
+    age(project, 30)
+    app(words.split(), standalone_mode=False)
+    shown = capsys.readouterr()
+    assert shown.out or shown.err
+    app([*words.split(), "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out) is not None
 
 
 def test_killed_at_any_change_upkeep_leaves_the_lake_right_and_is_finished_by_the_next(project):
