@@ -8,7 +8,7 @@ OUT ?= report.html
 METRICS ?= lakeops.prom
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status quality report metrics upkeep test-data test crashtest prove bench bench-full holidays elementary lint check clean
+.PHONY: help env demo incremental load status quality report metrics upkeep test-data test crashtest prove drill bench bench-full holidays elementary lint check clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench: env ## How fast it is, as ratios against DuckDB's bare CSV to Parquet and
 
 bench-full: env ## The same with 50,000 files, and one file of 5 GB (needs 20 GB of disk)
 	@$(BIN)/python scripts/bench/bench.py --full
+
+drill: env ## Rehearse every disaster on a small lake, and write the table of the README (some minutes)
+	@$(BIN)/lakeops drill all --record
 
 holidays: env ## Write dbt/seeds/public_holidays.csv anew, after a new version of its library in pyproject.toml
 	@$(BIN)/python scripts/reference/public_holidays.py

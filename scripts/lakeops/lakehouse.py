@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
@@ -58,12 +58,12 @@ def lock_lake(lake: Lake) -> Iterator[None]:
 
 
 @contextmanager
-def open_lake(settings: Settings, rebuild: str | None = None) -> Iterator[tuple[Contracts, Ledger]]:
+def open_lake(settings: Settings, rebuild: Collection[str] = ()) -> Iterator[tuple[Contracts, Ledger]]:
     """Hold the lake, whole: locked, every table and view there, and mended after a killed run.
 
     Parameters
     ----------
-    rebuild : a table that may be lost, since the caller loads it again.
+    rebuild : tables that may be lost, since the caller loads them again.
 
     Yields
     ------

@@ -41,8 +41,14 @@ class Operation:
     seconds: float | None = None
 
 
-def record_operations(lake: Lake, contracts: Contracts, operations: list[Operation], now: dt.datetime) -> None:
+def record_operations(
+    lake: Lake, contracts: Contracts, operations: list[Operation], now: dt.datetime, batch_id: int = 0
+) -> None:
     """Keep operations in `maintenance_history`, in one commit, under the account that runs this.
+
+    Parameters
+    ----------
+    batch_id : the next batch is larger than this one, whatever the tables say.
 
     Raises
     ------
@@ -57,7 +63,7 @@ def record_operations(lake: Lake, contracts: Contracts, operations: list[Operati
         }
         for operation in operations
     ]
-    append(lake.ops(NAME), make_frame(contracts.get_record(NAME), rows), 0)
+    append(lake.ops(NAME), make_frame(contracts.get_record(NAME), rows), batch_id)
 
 
 def check_reason(reason: str) -> str:

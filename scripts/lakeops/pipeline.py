@@ -15,6 +15,7 @@ from lakeops.bronze import (
     LoadOutcome,
     Plan,
     Replay,
+    check_tables,
     commit_load,
     discard_quarantine,
     get_next_batch,
@@ -24,7 +25,7 @@ from lakeops.bronze import (
 )
 from lakeops.bronze import plan_load as make_plan
 from lakeops.console import say, show_progress
-from lakeops.contract import Contracts, load_contracts
+from lakeops.contract import Contract, Contracts, load_contracts
 from lakeops.delta import append
 from lakeops.errors import (
     DbtError,
@@ -38,7 +39,7 @@ from lakeops.lakehouse import open_lake
 from lakeops.ledger import Entry, Ledger, load_ledger, make_frame
 from lakeops.maintenance import Operation, check_reason, record_operations
 from lakeops.paths import make_file_identity
-from lakeops.raw import Landing, check_raw, compute_fingerprint, list_landings
+from lakeops.raw import Landing, check_raw, compute_fingerprint, list_landings, make_landing
 from lakeops.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Selection:
     since : only files changed at or after this moment.
     verify : read every file's bytes, also of those that look unchanged.
     rebuild : a table to load again whole, from what its raw files hold now; None for none.
+    lost : tables that may be gone meanwhile, since they are rebuilt next.
     root : the project's root.
     """
 
@@ -79,6 +81,7 @@ class Selection:
     since: dt.datetime | None = None
     verify: bool = False
     rebuild: str | None = None
+    lost: tuple[str, ...] = ()
     root: Path = Path()
 
 
@@ -121,9 +124,11 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
     check_raw(settings.raw)
     if selection.reload:
         check_reason(selection.reason)
-    with open_lake(settings, selection.rebuild) as (contracts, ledger):
+    with open_lake(settings, [*selection.lost, selection.rebuild or ""]) as (contracts, ledger):
         # Not before the lock is held: whoever had it may have loaded, or the sender moved, what lay there.
         landings = list_landings(settings.raw, contracts.tables, settings.root)
+        if selection.rebuild:
+            landings += _list_elsewhere(settings, landings, contracts.get_table(selection.rebuild), ledger)
         plan = _plan(_take_sample(landings, settings.sample_files), contracts, ledger, selection)
         run_id = _make_run_id()
         lost = _find_lost(landings, contracts, ledger, selection)
@@ -146,6 +151,79 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
             operations = _describe_reload(ledger, selection, run_id)
             record_operations(settings.lake, contracts, operations, _now())
         return outcome
+
+
+def run_rebuild(settings: Settings, tables: list[str], reason: str) -> list[LoadOutcome]:
+    """Load bronze tables again, whole, from what their raw files hold now; they may be damaged or gone.
+
+    What lies there and cannot be read is moved aside first. Files whose raw is gone are named in the outcome's `lost`.
+
+    Raises
+    ------
+    LakeopsError : of the kind that says what went wrong.
+    """
+    from lakeops.recovery.repair import move_unreadable_aside
+
+    contracts = load_contracts(settings.models)
+    names = tuple(contracts.get_table(table).name for table in tables)
+    check_raw(settings.raw)
+    for name in names:
+        move_unreadable_aside(settings.lake, contracts.get_table(name))
+    outcomes = []
+    for name in names:
+        started = time.monotonic()
+        outcome = run_load(settings, Selection(rebuild=name, lost=names, root=settings.root))
+        operation = Operation(
+            "rebuild",
+            table_name=name,
+            reason=reason,
+            batch_id=max(outcome.batches, default=None),
+            rows_added=sum(tally.rows_accepted for tally in outcome.tables.values()),
+            details={"lost": [{"file": file, "rows": rows} for file, rows in outcome.lost]},
+            seconds=time.monotonic() - started,
+        )
+        record_operations(settings.lake, contracts, [operation], _now())
+        outcomes.append(outcome)
+    return outcomes
+
+
+def run_rebuild_warehouse(settings: Settings, reason: str | None) -> IncrementalOutcome:
+    """Throw the warehouse away, and make it and what readers open anew from the lake; loads nothing.
+
+    Returns
+    -------
+    What was done; the caller shows it and then calls `raise_if_failed`.
+
+    Raises
+    ------
+    LakeopsError : of the kind that says what went wrong.
+    """
+    from lakeops.warehouse import drop_warehouse
+
+    started = time.monotonic()
+    with record_run(settings, "rebuild") as outcome:
+        contracts = load_contracts(settings.models)
+        check_tables(settings.lake, contracts, load_ledger(settings.lake))
+        drop_warehouse(settings.warehouse)
+        with open_lake(settings):
+            pass
+        build_and_publish(settings, outcome)
+        operation = Operation(
+            "rebuild", reason=reason, details={"what": "warehouse"}, seconds=time.monotonic() - started
+        )
+        record_operations(settings.lake, contracts, [operation], _now())
+    return outcome
+
+
+def _list_elsewhere(settings: Settings, landings: list[Landing], contract: Contract, ledger: Ledger) -> list[Landing]:
+    """Return the files of a table that were loaded from other raw folders and are still there."""
+    here = {landing.source_file for landing in landings}
+    found = []
+    for entry in ledger.iter_live():
+        path = settings.root / entry.source_file
+        if entry.table_name == contract.table and entry.source_file not in here and path.is_file():
+            found.append(make_landing(path, entry.source_file, contract))
+    return found
 
 
 def _describe_reload(ledger: Ledger, selection: Selection, run_id: str) -> list[Operation]:

@@ -402,7 +402,7 @@ def test_a_lost_table_is_not_quietly_created_empty_and_comes_back_from_its_raw_f
     shutil.rmtree(project.settings.lake.bronze("bronze", truth))
     with pytest.raises(BronzeCommitError, match="has lost what was committed") as error:
         project.load()
-    assert f"lakeops load --rebuild {table}" in error.value.next_step
+    assert f"lakeops repair bronze.{table} " in error.value.next_step
     assert not project.settings.lake.bronze("bronze", truth).exists()
     gone.unlink()
     outcome = pipeline.run_load(project.settings, pipeline.Selection(rebuild=table))

@@ -69,7 +69,10 @@ def _read_back(
     lake: Lake, contracts: Contracts, contract: Contract, truth: DeltaTable, ledger: Ledger, now: dt.datetime
 ) -> list[str]:
     known = ledger.batches.get(contract.table, 0)
-    first = ledger.versions.get(contract.table, 0) + 1
+    first = ledger.versions.get(contract.table, 0)
+    # A table that was rebuilt or repaired has begun to count its versions anew.
+    if all(proof["batch_id"] != known for _, proof in read_commits(get_folder(truth), [first])):
+        first = 0
     entries = []
     for version, proof in read_commits(get_folder(truth), range(first, truth.version() + 1)):
         if proof["batch_id"] > known:

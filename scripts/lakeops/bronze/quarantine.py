@@ -18,7 +18,7 @@ from lakeops.contract import Contract, Contracts
 from lakeops.delta import append, commit, get_folder, open_table, read_frame, write_part
 from lakeops.ledger import NAME, Entry, Ledger, append_entries, make_frame
 from lakeops.paths import Lake
-from lakeops.raw import Landing, compute_fingerprint
+from lakeops.raw import compute_fingerprint, make_landing
 
 RESOLUTIONS = "quarantine_resolutions"
 
@@ -97,8 +97,7 @@ def replay_quarantine(
         if sha != live.file_sha256:
             yield Replay(table_name, source_file, 0, records.height, "the raw file has changed; run: lakeops load")
             continue
-        stat = path.stat()
-        landing = Landing(path, source_file, contract, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        landing = make_landing(path, source_file, contract)
         truth = open_table(get_truth(lake, contract))
         examined = examine_file(Step(landing, "load", sha), (), get_folder(truth), batch_id, now)
         if examined.refusal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from deltalake import DeltaTable
@@ -66,28 +67,35 @@ def ensure_lake(lake: Lake, contracts: Contracts) -> None:
             ensure_table(get_truth(lake, contract), get_truth_columns(contract))
         quarantine = lake.quarantine(contract.table)
         ensure_table(quarantine, get_quarantine_columns(contracts))
-        quarantine.chmod(0o700)  # it holds personal data as it came
+        if quarantine.stat().st_mode & 0o777 != 0o700:  # it holds personal data as it came
+            quarantine.chmod(0o700)
     for record in contracts.records:
         if record.name != "quarantine":
             ensure_table(lake.ops(record.name), record.columns)
 
 
-def check_tables(lake: Lake, contracts: Contracts, ledger: Ledger, rebuild: str | None = None) -> None:
+def check_tables(lake: Lake, contracts: Contracts, ledger: Ledger, rebuild: Collection[str] = ()) -> None:
     """Refuse to go on with a table that has lost what the ledger knows was committed to it.
 
     Created anew and empty, such a table would look like one that never had a row, and its files like loaded ones.
 
     Parameters
     ----------
-    rebuild : a table that is about to be loaded again from its raw files, and may be lost.
+    rebuild : tables that are about to be loaded again from their raw files, and may be lost.
 
     Raises
     ------
     BronzeCommitError : a table is gone, or holds less than was committed.
     """
+    if (lake.folder / ".restoring").exists():
+        raise BronzeCommitError(
+            "A restore of this lake was not finished.",
+            where=str(lake.folder),
+            next_step="run the same lakeops restore-from again",
+        )
     for contract in contracts.tables:
         known = ledger.batches.get(contract.table, 0)
-        if not known or rebuild in (contract.table, contract.name):
+        if not known or contract.table in rebuild or contract.name in rebuild:
             continue
         for path in (get_truth(lake, contract), lake.quarantine(contract.table)):
             is_there = DeltaTable.is_deltatable(str(path))
@@ -99,8 +107,8 @@ def check_tables(lake: Lake, contracts: Contracts, ledger: Ledger, rebuild: str 
                 where=str(path),
                 expected=f"batches up to {known}, as the ledger has them",
                 found=f"batches up to {held}" if is_there else "no Delta table",
-                next_step=f"bring the folder back from a backup; without one: lakeops load --rebuild {contract.table}"
-                " loads it again from its raw files",
+                next_step="lakeops doctor says what mends it; from its raw files, without a backup, too: "
+                f'lakeops repair {contract.name} --reason "…"',
             )
 
 

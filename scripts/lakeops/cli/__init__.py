@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from lakeops import __version__, console, pipeline
-from lakeops.cli import contracts, lineage, travel, upkeep
+from lakeops.cli import contracts, lineage, rescue, travel, upkeep
 from lakeops.errors import LakeopsError, UsageError, get_exit_code
 from lakeops.settings import load_settings
 
@@ -54,9 +54,6 @@ def load(
     limit_files: Annotated[int | None, typer.Option("--limit-files", min=1, help="Load at most so many files")] = None,
     since: Annotated[str | None, typer.Option("--since", help="Only files changed on or after this day (UTC)")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file, also those that look unchanged")] = False,
-    rebuild: Annotated[
-        str | None, typer.Option("--rebuild", help="Load this table again, whole, from its raw files (it may be lost)")
-    ] = None,
 ) -> None:
     """Commit new and changed raw files to bronze, once."""
     from lakeops import report
@@ -69,7 +66,6 @@ def load(
         limit_files=limit_files,
         since=dt.datetime.combine(_parse_day(since, "--since"), dt.time(), dt.UTC) if since else None,
         verify=verify,
-        rebuild=rebuild,
         root=settings.root,
     )
     if dry_run:
@@ -340,6 +336,7 @@ def demo() -> None:
 
 app.add_typer(contracts.contract, name="contract")
 app.add_typer(lineage.app)
+rescue.register(app)
 app.add_typer(travel.app)
 app.add_typer(upkeep.app)
 

@@ -10,9 +10,18 @@ from pathlib import Path
 
 from lakeops.contract import Contract
 from lakeops.raw.chunk import Chunk, RefusedFile
-from lakeops.raw.landing import Landing, check_raw, compute_fingerprint, list_landings
+from lakeops.raw.landing import Landing, check_raw, compute_fingerprint, list_landings, make_landing
 
-__all__ = ["Chunk", "Landing", "RefusedFile", "check_raw", "compute_fingerprint", "list_landings", "read_file"]
+__all__ = [
+    "Chunk",
+    "Landing",
+    "RefusedFile",
+    "check_raw",
+    "compute_fingerprint",
+    "list_landings",
+    "make_landing",
+    "read_file",
+]
 
 
 def read_file(path: Path, contract: Contract) -> Iterator[Chunk]:

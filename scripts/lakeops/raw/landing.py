@@ -103,6 +103,12 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
     return landings
 
 
+def make_landing(path: Path, source_file: str, contract: Contract) -> Landing:
+    """Return one file as it lies there now, whichever raw folder it is in."""
+    stat = path.stat()
+    return Landing(path, source_file, contract, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
 def compute_fingerprint(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

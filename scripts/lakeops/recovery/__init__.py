@@ -1,1 +1,1 @@
-"""Bring back what was lost and take back what was wrong; writes through `bronze` and `delta`."""
+"""Say what is wrong, bring back what was lost, take back what was wrong; writes through `bronze` and `delta`."""

@@ -60,6 +60,28 @@ def connect(
         connection.close()
 
 
+def drop_warehouse(warehouse: Path) -> None:
+    """Delete the DuckDB file, also one that cannot be opened any more: the lake holds all that it is made of.
+
+    Raises
+    ------
+    LockedError : another process has it open.
+    LakeopsError : it cannot be deleted.
+    """
+    try:
+        with connect(warehouse):
+            pass
+    except LockedError:
+        raise
+    except LakeopsError:
+        pass  # damaged, or of another version: in nobody's hands
+    try:
+        for file in (warehouse, warehouse.with_name(f"{warehouse.name}.wal")):
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        raise _explain_open(warehouse, error) from error
+
+
 def _create(warehouse: Path) -> None:
     """Make a DuckDB file whole or not at all: half of one, left by a killed process, could not be opened again."""
     fresh = warehouse.with_name(f".{warehouse.name}.{os.getpid()}")
@@ -102,11 +124,11 @@ def prepare_connection(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("set TimeZone = 'UTC'")
 
 
-def _explain_open(warehouse: Path, error: duckdb.Error) -> LakeopsError:
+def _explain_open(warehouse: Path, error: Exception) -> LakeopsError:
     return LakeopsError(
         "The warehouse cannot be opened.",
         where=str(warehouse),
         expected=f"a database of DuckDB {duckdb.__version__}",
         found=str(error).splitlines()[0][:300],
-        next_step="it is a cache: move the file away and run the command again to build it from the lake",
+        next_step="it is a cache: lakeops rebuild warehouse makes it anew from the lake",
     )

@@ -1,0 +1,364 @@
+"""Doctor, backup, restore-from, repair and rebuild, on small lakes that are damaged on purpose."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from conftest import DAY, Project, items, make_project, sales
+from lakeops import pipeline
+from lakeops.delta import get_parts, open_table
+from lakeops.errors import BronzeCommitError, LakeopsError, UsageError
+from lakeops.recovery.backup import BATCH_GAP, back_up, load_generations, restore_backup
+from lakeops.recovery.doctor import Finding, find_findings
+from lakeops.recovery.repair import bring_files_back, carry_out, plan_repair, set_checkpoints_aside
+from lakeops.recovery.restore import run_restore
+from lakeops.recovery.undo import run_undo
+
+TABLES = ("sales", "items", "items_changes", "clicks")
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Two batches in three tables; a restated file, a quarantined record and a merged key among them."""
+    project = make_project(tmp_path_factory.mktemp("recovery") / "project")
+    project.land("sales/1.csv", sales((1, DAY, 1), ("bad", DAY, 2), (2, DAY, 2)))
+    project.land("sales/2.csv", sales((3, DAY, 3)))
+    project.land("items/1.csv", items((1, "a", "2024-01-01T00:00:00"), (2, "b", "2024-01-01T00:00:00")))
+    project.land("clicks/1.jsonl", '{"click_id": 1}\n{"click_id": 2}\n')
+    project.load()
+    project.land("sales/2.csv", sales((3, DAY, 30), (4, DAY, 4)))
+    project.land("sales/3.csv", sales((5, DAY, 5), ("worse", DAY, 6)))
+    project.land("items/2.csv", items((1, "c", "2024-01-02T00:00:00")))
+    project.load()
+    shutil.copytree(project.root, project.root.with_name("kept"))
+    return project
+
+
+@pytest.fixture
+def shop(loaded: Project) -> Project:
+    """The same as it was loaded, at the same place: views hold absolute paths."""
+    shutil.rmtree(loaded.root)
+    shutil.copytree(loaded.root.with_name("kept"), loaded.root)
+    return loaded
+
+
+def describe(project: Project) -> dict[str, list[tuple]]:
+    """Return the business rows of every bronze table, and the open records of the quarantine."""
+    state = {table: project.rows(table) for table in TABLES}
+    state["quarantine"] = project.sql(
+        "select table_name, source_file, source_row, reason, raw_record from quarantine"
+        " where status = 'open' order by all"
+    )
+    return state
+
+
+def find_wrong(project: Project, *, deep: bool = False) -> list[Finding]:
+    return [finding for finding in find_findings(project.settings, deep=deep) if finding.verdict == "wrong"]
+
+
+def find_path(project: Project, table: str) -> Path:
+    schema, _, name = table.partition(".")
+    return project.settings.lake.folder / schema / "delta" / name
+
+
+def get_last_entry(path: Path) -> Path:
+    return max((path / "_delta_log").glob("*.json"))
+
+
+def find_part(path: Path) -> Path:
+    return path / get_parts(open_table(path)).sort("num_records")["path"][-1]
+
+
+def cut_last_entry(path: Path) -> None:
+    entry = get_last_entry(path)
+    entry.write_bytes(entry.read_bytes()[: entry.stat().st_size // 2])
+
+
+def empty_last_entry(path: Path) -> None:
+    get_last_entry(path).write_bytes(b"")
+
+
+def flip_a_bit(path: Path) -> None:
+    part = find_part(path)
+    content = bytearray(part.read_bytes())
+    content[len(content) // 3] ^= 1
+    part.write_bytes(content)
+
+
+def delete_part(path: Path) -> None:
+    find_part(path).unlink()
+
+
+def cut_part(path: Path) -> None:
+    part = find_part(path)
+    part.write_bytes(part.read_bytes()[:-50])
+
+
+def delete_folder(path: Path) -> None:
+    shutil.rmtree(path)
+
+
+def delete_log(path: Path) -> None:
+    shutil.rmtree(path / "_delta_log")
+
+
+DAMAGES = [cut_last_entry, empty_last_entry, flip_a_bit, delete_part, cut_part, delete_folder, delete_log]
+SOME = [empty_last_entry, flip_a_bit, delete_folder]
+
+
+def test_a_lake_in_order_has_nothing_wrong_and_is_not_changed(shop):
+    before = shop.versions()
+    for deep in (False, True):
+        findings = find_findings(shop.settings, deep=deep)
+        assert {finding.verdict for finding in findings if finding.check not in ("serving", "disk")} == {"ok"}
+    assert shop.versions() == before
+
+
+def test_a_lake_nobody_loaded_into_is_a_warning(project):
+    assert find_wrong(project) == []
+    assert "nothing was loaded" in find_findings(project.settings)[0].found
+    assert not project.settings.lake.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "damage"),
+    [("bronze.sales", damage) for damage in DAMAGES]
+    + [(table, damage) for table in ("bronze.items_changes", "quarantine.sales", "bronze.items") for damage in SOME],
+)
+def test_what_raw_files_or_changes_prove_is_repaired(shop, table: str, damage: Callable[[Path], None]):
+    before = describe(shop)
+    damage(find_path(shop, table))
+    if (table, damage) != ("bronze.items", delete_folder):  # nothing knows of it; the next load derives it again
+        named = [finding for finding in find_wrong(shop, deep=True) if finding.check == "tables"]
+        assert any(table in finding.found for finding in named), named
+        assert f"lakeops repair {table} " in named[0].command
+    plan = plan_repair(shop.settings, None)
+    assert plan.unproven == []
+    carry_out(shop.settings, plan, [], "a drill")
+    assert find_wrong(shop, deep=True) == []
+    assert describe(shop) == before
+    assert shop.load().batches == []
+    assert plan_repair(shop.settings, None).describe() == []
+
+
+@pytest.mark.parametrize("damage", [cut_last_entry, flip_a_bit, delete_folder], ids=lambda damage: damage.__name__)
+def test_what_raw_no_longer_proves_is_left_and_named_and_a_rebuild_says_what_is_lost(shop, damage):
+    (shop.root / "data_raw" / "sales" / "3.csv").unlink()
+    path = find_path(shop, "bronze.sales")
+    before = shop.rows("sales")
+    damage(path)
+    plan = plan_repair(shop.settings, "bronze.sales")
+    if damage is flip_a_bit:  # the damaged part is another file's
+        assert plan.unproven == [] or "data_raw/sales/3.csv (1 rows" in plan.unproven[0]
+    else:
+        assert "data_raw/sales/3.csv (1 rows; the raw file is gone)" in plan.unproven[0]
+        assert plan.mends == [], "what cannot be proven is not begun"
+    (outcome,) = pipeline.run_rebuild(shop.settings, ["sales"], "a drill")
+    assert outcome.lost == [("data_raw/sales/3.csv", 1)]
+    assert shop.rows("sales") == [row for row in before if row[0] != 5]
+    assert find_wrong(shop, deep=True) == []
+    assert shop.sql("select reason, details from maintenance_history") == [
+        ("a drill", '{"lost": [{"file": "data_raw/sales/3.csv", "rows": 1}]}')
+    ]
+
+
+def test_a_changed_raw_file_proves_nothing(shop):
+    delete_folder(find_path(shop, "bronze.sales"))
+    shop.land("sales/2.csv", sales((9, DAY, 9)))
+    assert "the raw file has other bytes by now" in plan_repair(shop.settings, None).unproven[0]
+
+
+def test_a_damaged_record_keeps_what_can_be_read_and_the_ledger_is_read_back(shop):
+    before = describe(shop)
+    cut_last_entry(find_path(shop, "ops.manifest_processed_files"))
+    assert "ops.manifest_processed_files" in find_wrong(shop)[0].command
+    with pytest.raises(BronzeCommitError, match="ledger cannot be read"):
+        plan_repair(shop.settings, "bronze.sales")
+    carry_out(shop.settings, plan_repair(shop.settings, "ops.manifest_processed_files"), [], "a drill")
+    assert find_wrong(shop, deep=True) == []
+    assert shop.load().batches == []
+    assert describe(shop) == before
+
+
+def test_a_damaged_checkpoint_is_not_needed(shop):
+    path = find_path(shop, "bronze.sales")
+    open_table(path).create_checkpoint()
+    next((path / "_delta_log").glob("*.checkpoint.parquet")).write_bytes(b"PAR1")
+    moved = set_checkpoints_aside(shop.settings, None, dry_run=False)
+    assert len(moved) == 2
+    plan = plan_repair(shop.settings, None)
+    assert plan.describe() == []
+    assert open_table(path).version() == 2
+    assert find_wrong(shop, deep=True) == []
+
+
+def test_a_file_of_another_raw_folder_is_found_by_a_rebuild(shop):
+    (shop.root / "data_raw_more" / "sales").mkdir(parents=True)
+    (shop.root / "data_raw" / "sales" / "3.csv").rename(shop.root / "data_raw_more" / "sales" / "4.csv")
+    (shop.root / "data_raw_more" / "sales" / "4.csv").write_text(sales((7, DAY, 7)))
+    from dataclasses import replace
+
+    pipeline.run_load(replace(shop.settings, raw=shop.root / "data_raw_more"))
+    (outcome,) = pipeline.run_rebuild(shop.settings, ["sales"], "a drill")
+    assert outcome.lost == [("data_raw/sales/3.csv", 1)]
+    assert 7 in [row[0] for row in shop.rows("sales")]
+
+
+def test_a_backup_copies_only_what_is_new_and_brings_a_lost_lake_back(shop, tmp_path):
+    folder = tmp_path / "backup"
+    first = back_up(shop.settings, folder)
+    assert first.files_copied > 40
+    assert back_up(shop.settings, folder).files_copied < 5
+    before = describe(shop)
+    shop.land("sales/4.csv", sales((8, DAY, 8)))
+    last = max(shop.load().batches)
+    after = describe(shop)
+    shutil.rmtree(shop.settings.lake.folder)
+    generation, aside = restore_backup(shop.settings, folder, None, "a drill")
+    assert generation.name == load_generations(folder)[-1].name
+    assert aside is None
+    assert not shop.settings.warehouse.exists()
+    assert {table: shop.rows(table) for table in TABLES} == {table: before[table] for table in TABLES}
+    batches = shop.load().batches
+    assert min(batches) > max(last, BATCH_GAP)
+    assert describe(shop) == after
+    assert find_wrong(shop, deep=True) == []
+    assert (shop.settings.lake.quarantine("sales").stat().st_mode & 0o777) == 0o700
+
+
+def test_a_good_lake_is_not_restored_over_and_a_damaged_one_is_moved_aside(shop, tmp_path):
+    folder = tmp_path / "backup"
+    back_up(shop.settings, folder)
+    before = describe(shop)
+    with pytest.raises(UsageError, match="in order"):
+        restore_backup(shop.settings, folder, None, "a drill")
+    cut_last_entry(find_path(shop, "bronze.sales"))
+    _, aside = restore_backup(shop.settings, folder, None, "a drill")
+    assert (aside / "bronze" / "delta" / "sales").is_dir()
+    shop.load()
+    assert describe(shop) == before
+
+
+def test_a_backup_with_a_changed_byte_restores_nothing(shop, tmp_path):
+    folder = tmp_path / "backup"
+    back_up(shop.settings, folder)
+    kept = max(
+        (file for file in (folder / "objects").rglob("*") if file.is_file()), key=lambda file: file.stat().st_size
+    )
+    kept.write_bytes(b"x" + kept.read_bytes()[1:])
+    shutil.rmtree(find_path(shop, "bronze.sales"))
+    with pytest.raises(BronzeCommitError, match="not what it was"):
+        restore_backup(shop.settings, folder, None, "a drill")
+    assert find_path(shop, "bronze.clicks").is_dir()
+    assert "bronze.sales" in find_wrong(shop)[0].found
+
+
+def test_a_damaged_lake_is_not_backed_up_and_a_killed_backup_is_none(shop, tmp_path):
+    folder = tmp_path / "backup"
+    back_up(shop.settings, folder)
+    (generation,) = load_generations(folder)
+    (folder / "generations" / f"{generation.name}.json").unlink()  # so a kill before the end leaves it
+    with pytest.raises(UsageError, match="no such backup"):
+        restore_backup(shop.settings, folder, None, "a drill")
+    assert back_up(shop.settings, folder).files_copied < 5
+    delete_part(find_path(shop, "bronze.sales"))
+    with pytest.raises(BronzeCommitError, match="not whole"):
+        back_up(shop.settings, folder)
+    assert len(load_generations(folder)) == 1
+
+
+def test_a_restore_killed_half_way_lets_nobody_go_on_and_is_done_again(shop, tmp_path):
+    folder = tmp_path / "backup"
+    before = describe(shop)
+    back_up(shop.settings, folder)
+    lake = shop.settings.lake.folder
+    (lake / ".restoring").mkdir()
+    (lake / "bronze").rename(lake / ".restoring" / "bronze")
+    with pytest.raises(BronzeCommitError, match="not finished"):
+        shop.load()
+    assert find_wrong(shop)[0].found == "a restore was not finished"
+    restore_backup(shop.settings, folder, None, "a drill")
+    shop.load()
+    assert describe(shop) == before
+
+
+@pytest.mark.parametrize(
+    ("table", "damage"),
+    [("bronze.sales", damage) for damage in DAMAGES]
+    + [(table, damage) for table in ("ops.schema_history", "ops.manifest_processed_files") for damage in SOME],
+)
+def test_files_come_back_from_a_backup_and_nothing_is_loaded_again(shop, tmp_path, table, damage):
+    folder = tmp_path / "backup"
+    before = describe(shop)
+    back_up(shop.settings, folder)
+    rows = pl.read_delta(str(find_path(shop, table))).sort(pl.all())
+    shutil.rmtree(shop.root / "data_raw")
+    damage(find_path(shop, table))
+    assert bring_files_back(shop.settings, None, folder, dry_run=True)
+    brought = bring_files_back(shop.settings, table, folder, dry_run=False)
+    plan = plan_repair(shop.settings, None)
+    assert (plan.mends, plan.reload, plan.unproven) == ([], [], [])
+    carry_out(shop.settings, plan, brought, "a drill")
+    assert pl.read_delta(str(find_path(shop, table))).sort(pl.all()).equals(rows)
+    assert find_wrong(shop, deep=True) == []
+    assert describe(shop) == before
+
+
+def test_a_table_newer_than_its_backup_takes_the_rest_from_raw(shop, tmp_path):
+    folder = tmp_path / "backup"
+    back_up(shop.settings, folder)
+    shop.land("sales/4.csv", sales((8, DAY, 8)))
+    shop.load()
+    before = describe(shop)
+    delete_folder(find_path(shop, "bronze.sales"))
+    bring_files_back(shop.settings, "bronze.sales", folder, dry_run=False)
+    plan = plan_repair(shop.settings, None)
+    assert [entry.source_file for entry in plan.reload] == ["data_raw/sales/4.csv"]
+    carry_out(shop.settings, plan, [], "a drill")
+    assert describe(shop) == before
+    assert find_wrong(shop, deep=True) == []
+
+
+def test_what_was_undone_and_restored_is_in_order_and_can_be_repaired(shop):
+    run_undo(shop.settings, file="data_raw/sales/2.csv", reason="wrong")
+    run_restore(shop.settings, "bronze.items", version=1, reason="wrong")
+    assert find_wrong(shop, deep=True) == []
+    before = describe(shop)
+    for table in ("bronze.sales", "bronze.items_changes"):
+        cut_last_entry(find_path(shop, table))
+    plan = plan_repair(shop.settings, None)
+    if plan.unproven:  # taking back was the last commit: what it took out would come back
+        pipeline.run_rebuild(shop.settings, ["sales", "items"], "a drill")
+    else:
+        carry_out(shop.settings, plan, [], "a drill")
+    assert describe(shop) == before
+    assert find_wrong(shop, deep=True) == []
+
+
+def test_the_doctor_works_with_a_warehouse_that_is_gone_or_none(shop):
+    shop.settings.warehouse.write_bytes(b"no database" * 1000)
+    assert [finding.check for finding in find_wrong(shop)] == ["warehouse"]
+    shop.settings.warehouse.unlink()
+    assert find_wrong(shop) == []
+
+
+def test_what_mends_by_hand_is_on_record(shop):
+    delete_part(find_path(shop, "bronze.sales"))
+    carry_out(shop.settings, plan_repair(shop.settings, None), [], "disk 2 died")
+    rows = shop.sql("select operation, table_name, reason, details from maintenance_history order by operation")
+    assert [row[:3] for row in rows] == [
+        ("reload", None, "disk 2 died"),
+        ("repair", "bronze.sales", "disk 2 died"),
+    ]
+    assert json.loads(rows[0][3])["files"]
+
+
+def test_a_backup_does_not_go_into_the_lake(shop):
+    with pytest.raises(LakeopsError, match="does not belong"):
+        back_up(shop.settings, shop.settings.lake.folder / "backup")
