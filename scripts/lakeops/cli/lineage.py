@@ -52,7 +52,7 @@ def lineage(
     from dataclasses import asdict
 
     from lakeops import report
-    from lakeops.lineage import load_models, read_schema, trace_column
+    from lakeops.lineage import ColumnLineage, load_models, read_schema
 
     relation, _, name = column.rpartition(".")
     if "." not in relation:
@@ -63,7 +63,7 @@ def lineage(
             next_step="lakeops lineage gold.fct_sales.net_aud",
         )
     settings = load_settings()
-    source = trace_column(load_models(settings), read_schema(settings), relation, name)
+    source = ColumnLineage(load_models(settings), read_schema(settings)).trace(relation, name)
     if as_json:
         console.print_json(asdict(source))
     else:
