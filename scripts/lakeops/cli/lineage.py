@@ -1,7 +1,8 @@
-"""Commands that say where a value comes from."""
+"""Commands that say what there is and where it comes from."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -68,3 +69,14 @@ def lineage(
         console.print_json(asdict(source))
     else:
         report.show_column_source(source)
+
+
+@app.command()
+def docs(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write")] = Path("site"),
+) -> None:
+    """Write the documentation site: open its index.html; nothing in it is loaded from elsewhere."""
+    from lakeops import pipeline
+
+    pipeline.write_docs(load_settings(), out)
+    console.say(f"wrote {out / 'index.html'} and {out / 'dbt.html'}")
