@@ -52,6 +52,26 @@ WEEK: list[Action] = [
     ("load",), ("build",), ("compare",), ("settle",),
 ]  # fmt: skip
 
+# What a person takes back: a file, one killed half-way, a table, the whole lake; and one thing that was right after all.
+MENDED: list[Action] = [
+    land("customers.csv", customer(1), customer(2)),
+    land("products.csv", product(1, "10"), product(2, "20")),
+    land("stores.csv", store(1)),
+    land(f"orders/order_dt={D1}/a.csv", order(1, D1), order(2, D1, customer_id=2)),
+    land(f"order_lines/order_dt={D1}/a.csv", line(1), line(1, 2, 2), line(2)),
+    ("load",), ("build",), ("snapshot", "first"),
+    land(f"orders/order_dt={D2}/a.csv", order(4, D2, currency="USD"), order(1, D1, customer_id=2)),
+    land(f"order_lines/order_dt={D2}/a.csv", line(4), line(2, quantity=7)),
+    land(f"products/effective_dt={D2}/a.csv", product(1, "12"), product(2, op="D")),
+    land(f"orders/order_dt={D1}/a.csv", order(1, D1, payment="BARTER")),
+    ("load",), ("build",), ("compare",),
+    ("undo", f"order_lines/order_dt={D2}/a.csv"), ("build",), ("compare",),
+    ("undo", f"products/effective_dt={D2}/a.csv", 3), ("load",),
+    ("undo", f"products/effective_dt={D2}/a.csv"), ("build",), ("compare",),
+    ("restore", "order_lines", "first"), ("go-back", "first"), ("build",), ("compare",),
+    ("load",), ("reload", f"order_lines/order_dt={D2}/a.csv"), ("build",), ("compare",), ("settle",),
+]  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
@@ -72,6 +92,7 @@ def list_models() -> list[str]:
     suppress_health_check=list(HealthCheck),
 )
 @example(WEEK)
+@example(MENDED)
 @given(sequences(list_models()))
 def test_incremental_equals_full(workshop: Workshop, actions: list[Action]):
     note(describe(actions))
