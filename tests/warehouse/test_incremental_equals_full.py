@@ -52,7 +52,7 @@ WEEK: list[Action] = [
     ("load",), ("build",), ("compare",), ("settle",),
 ]  # fmt: skip
 
-# What a person takes back: a file, one killed half-way, a table, the whole lake; and one thing that was right after all.
+# What a person takes back: a file, one killed half-way, a table, the whole lake; and one that was right after all.
 MENDED: list[Action] = [
     land("customers.csv", customer(1), customer(2)),
     land("products.csv", product(1, "10"), product(2, "20")),
