@@ -7,6 +7,7 @@ both cores, and the statistics are exact.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import time
@@ -151,7 +152,8 @@ def write_part(
     try:
         frame.write_parquet(table / name, compression="zstd", compression_level=1, row_group_size=row_group_size)
     except (pl.exceptions.PolarsError, OSError) as error:
-        (table / name).unlink(missing_ok=True)  # a full disk needs every byte back
+        with contextlib.suppress(OSError):  # on a read-only disk nothing was written
+            (table / name).unlink(missing_ok=True)  # a full disk needs every byte back
         raise make_commit_error(table, error) from error
     return AddAction(
         path=name,

@@ -110,7 +110,7 @@ def repair(
     plan = plan_repair(settings, table)
     said = plan.describe() if dry_run else carry_out(settings, plan, brought, reason)
     for sentence in said:
-        console.say(("would " if dry_run else "done: ") + sentence)
+        console.say(("would do: " if dry_run else "done: ") + sentence)
     if plan.unproven:
         raise BronzeCommitError(
             "Not everything can be mended without a loss; that was left as it is.",
