@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from conftest import DAY, items, make_project, sales
-from lakeops import pipeline
+from lakeops import lakehouse, pipeline
 from lakeops.bronze import load as bronze_load
 from lakeops.errors import BronzeCommitError, RawFileRefusedError, UsageError
 
@@ -199,13 +199,13 @@ def test_the_ledger_is_in_the_order_of_its_entries_also_if_the_clock_was_set_bac
 
 def test_the_landing_zone_is_looked_at_under_the_lock(project, monkeypatch):
     project.land("sales/1.csv", sales((1, DAY, 1)))
-    heal = pipeline.heal_lake
+    heal = lakehouse.heal_lake
 
     def heal_late(*words):
         project.land("sales/2.csv", sales((2, DAY, 2)))
         return heal(*words)
 
-    monkeypatch.setattr(pipeline, "heal_lake", heal_late)
+    monkeypatch.setattr(lakehouse, "heal_lake", heal_late)
     project.load()
     assert len(project.rows("sales")) == 2
 
