@@ -8,7 +8,7 @@ OUT ?= report.html
 METRICS ?= lakeops.prom
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status quality report metrics upkeep test-data test crashtest prove bench bench-full holidays elementary drill lint check clean
+.PHONY: help env demo incremental load status quality report docs metrics upkeep test-data test crashtest prove drill bench bench-full holidays elementary lint check clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ status: env ## What every bronze table holds, and how fresh it is
 
 report: env ## The state of the data as one HTML page   (OUT=report.html)
 	@$(BIN)/lakeops report --out $(OUT)
+
+docs: env ## The documentation site: site/index.html, lineage, columns, checks; works offline
+	@$(BIN)/lakeops docs --out site
 
 metrics: env ## The same as a Prometheus text file   (METRICS=lakeops.prom)
 	@$(BIN)/lakeops metrics --out $(METRICS)

@@ -607,6 +607,29 @@ def run_explain(settings: Settings, query: str) -> Explained:
     return explained
 
 
+def write_docs(settings: Settings, out: Path) -> None:
+    """Write the documentation site: dbt's own page, and ours beside it.
+
+    Raises
+    ------
+    DbtError : dbt could not write its documentation.
+    UsageError : the folder cannot be written.
+    """
+    from lakeops.facts import collect_facts
+    from lakeops.files import write_whole
+    from lakeops.lineage import ColumnLineage, load_models, read_schema
+    from lakeops.report import render_site
+    from lakeops.warehouse import run_dbt
+
+    list(run_dbt(settings, ("docs", "generate", "--static")))
+    models = load_models(settings)
+    columns = ColumnLineage(models, read_schema(settings))
+    page = render_site(models, columns, collect_facts(settings, _now()).checks, _now())
+    static = (settings.dbt_project / "target" / "static_index.html").read_text(encoding="utf-8")
+    write_whole(out / "dbt.html", static)
+    write_whole(out / "index.html", page)
+
+
 def find_problem(outcome: IncrementalOutcome) -> LakeopsError | None:
     """Return what `raise_if_failed` would raise, or None."""
     try:

@@ -184,6 +184,25 @@ def test_a_column_is_traced_to_the_columns_of_bronze(demo: Clone):
     assert "net_aud" in demo.run("lakeops lineage gold.fct_sales.turnover", expect=2).stderr
 
 
+def test_the_documentation_names_every_column_and_needs_no_network(demo: Clone):
+    demo.run(f"{MAKE} docs")
+    page = (demo.root / "site" / "index.html").read_text()
+    assert not re.search(r"<script|src=|@import|url\(", page)
+    for link in set(re.findall(r'href="([^"#]+)"', page)) - {"data:,"}:
+        assert (demo.root / "site" / link).is_file(), link
+    columns = demo.query(
+        "select schema_name || '.' || table_name, column_name from duckdb_columns()"
+        " where schema_name in ('silver', 'gold') and not internal"
+    )
+    assert len(columns) > 300
+    for table in {table for table, _ in columns}:
+        section = page.partition(f'id="{table}"')[2].partition("</section>")[0]
+        for name in (name for other, name in columns if other == table):
+            assert f"<code>{name}</code>" in section, (table, name)
+    net = page.partition('id="gold.fct_sales"')[2].partition("<code>gross</code>")[2].partition("</tr>")[0]
+    assert "from bronze.order_lines.qty, bronze.order_lines.unit_price" in net
+
+
 def test_the_warehouse_can_be_thrown_away_and_one_command_builds_it_again(demo: Clone):
     def look() -> list[list[list[str]]]:
         return [

@@ -208,7 +208,7 @@ def _tie(steps: list[Step], ledger: Ledger, staying: Collection[tuple[str | None
         name, loser = step.landing.source_file, leaving.get(_get_place(step))
         if loser not in (None, name):
             tied |= {name, loser}
-    return (replace(step, tied=step.landing.source_file in tied) for step in steps)
+    return (replace(step, tied=True) if step.landing.source_file in tied else step for step in steps)
 
 
 def _get_hash(landing: Landing, ledger: Ledger, fingerprints: dict[str, str]) -> str | None:

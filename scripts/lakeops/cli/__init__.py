@@ -335,8 +335,7 @@ def demo() -> None:
 
 
 app.add_typer(contracts.contract, name="contract")
-app.command()(lineage.trace)
-app.command()(lineage.lineage)
+app.add_typer(lineage.app)
 rescue.register(app)
 app.add_typer(travel.app)
 app.add_typer(upkeep.app)

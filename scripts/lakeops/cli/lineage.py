@@ -1,7 +1,8 @@
-"""Commands that say where a value comes from."""
+"""Commands that say what there is and where it comes from."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,10 @@ from lakeops.settings import load_settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read")]
 
+app = typer.Typer()
 
+
+@app.command()
 def trace(
     table: Annotated[str, typer.Argument(help="schema.table, for example gold.fct_sales")],
     key: Annotated[list[str], typer.Option("--key", help="column=value; repeat it until only one row is meant")],
@@ -40,6 +44,7 @@ def trace(
         report.show_row_source(source)
 
 
+@app.command()
 def lineage(
     column: Annotated[str, typer.Argument(help="schema.table.column, for example gold.fct_sales.net_aud")],
     as_json: JsonOption = False,
@@ -48,7 +53,7 @@ def lineage(
     from dataclasses import asdict
 
     from lakeops import report
-    from lakeops.lineage import load_models, read_schema, trace_column
+    from lakeops.lineage import ColumnLineage, load_models, read_schema
 
     relation, _, name = column.rpartition(".")
     if "." not in relation:
@@ -59,8 +64,19 @@ def lineage(
             next_step="lakeops lineage gold.fct_sales.net_aud",
         )
     settings = load_settings()
-    source = trace_column(load_models(settings), read_schema(settings), relation, name)
+    source = ColumnLineage(load_models(settings), read_schema(settings)).trace(relation, name)
     if as_json:
         console.print_json(asdict(source))
     else:
         report.show_column_source(source)
+
+
+@app.command()
+def docs(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write")] = Path("site"),
+) -> None:
+    """Write the documentation site: open its index.html; nothing in it is loaded from elsewhere."""
+    from lakeops import pipeline
+
+    pipeline.write_docs(load_settings(), out)
+    console.say(f"wrote {out / 'index.html'} and {out / 'dbt.html'}")

@@ -22,20 +22,25 @@ class Landing:
 
     Parameters
     ----------
-    path : where to read it.
+    place : where to read it.
     source_file : its identity, relative to the project's root.
     contract : the contract that claims it; None if none does.
     size_bytes, mtime_ns, ctime_ns : as the file system gives them.
     refusal : why it must not even be opened; empty if it may be.
     """
 
-    path: Path
+    place: str
     source_file: str
     contract: Contract | None
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
     refusal: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Return where to read it; made when asked for, since most files are never opened again."""
+        return Path(self.place)
 
     @property
     def stat_key(self) -> tuple[int, int, int]:
@@ -75,11 +80,16 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
     """
     check_raw(raw)
     claims = [(contract, _compile_patterns(contract.load.files)) for contract in contracts]
+    # By the first part of a name: most contracts have nothing to do with most folders.
+    nearby: dict[str, list[tuple[Contract, re.Pattern[str]]]] = {}
     landings = []
     base = make_file_identity(raw, root)
     inside = os.path.realpath(raw)
     for entry, relative, refusal in sorted(_walk(inside, raw, "", set()), key=lambda found: found[1]):
-        claimed = [contract for contract, pattern in claims if pattern.fullmatch(relative)]
+        top = relative.partition("/")[0]
+        if top not in nearby:
+            nearby[top] = [claim for claim in claims if _may_claim(claim[0], top)]
+        claimed = [contract for contract, pattern in nearby[top] if pattern.fullmatch(relative)]
         if len(claimed) > 1:
             raise ContractError(
                 "Two contracts claim one file.",
@@ -91,7 +101,7 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
         stat = entry.stat(follow_symlinks=not refusal)
         landings.append(
             Landing(
-                path=Path(entry.path),
+                place=entry.path,
                 source_file=f"{base}/{relative}",
                 contract=claimed[0] if claimed else None,
                 size_bytes=stat.st_size,
@@ -106,7 +116,7 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
 def make_landing(path: Path, source_file: str, contract: Contract) -> Landing:
     """Return one file as it lies there now, whichever raw folder it is in."""
     stat = path.stat()
-    return Landing(path, source_file, contract, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return Landing(str(path), source_file, contract, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def compute_fingerprint(path: Path) -> str:
@@ -156,6 +166,11 @@ def _judge_link(entry: os.DirEntry[str], inside: str, linked: set[str]) -> str:
         return f"link_repeats: a link to {target}, whose files are listed under another name"
     linked.add(target)
     return ""
+
+
+def _may_claim(contract: Contract, top: str) -> bool:
+    firsts = {pattern.partition("/")[0] for pattern in contract.load.files}
+    return top in firsts or any("*" in first or "?" in first for first in firsts)
 
 
 def _compile_patterns(patterns: list[str]) -> re.Pattern[str]:

@@ -2,6 +2,7 @@
 
 from lakeops.report.lineage import show_column_source, show_row_source
 from lakeops.report.page import render_page
+from lakeops.report.site import render_site
 from lakeops.report.tables import (
     collect_run,
     show_answer,
@@ -21,6 +22,7 @@ from lakeops.report.tables import (
 __all__ = [
     "collect_run",
     "render_page",
+    "render_site",
     "show_answer",
     "show_backtests",
     "show_column_source",

@@ -19,8 +19,8 @@ ROWS_SHOWN = 12
 LAYERS = ("bronze", "silver", "gold", "quarantine", "ops")
 
 
-def render_page(facts: Facts) -> str:
-    """Return the report as HTML."""
+def make_environment() -> jinja2.Environment:
+    """Return the templates of this folder with the filters they use."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lakeops.report", "."),
         autoescape=True,
@@ -32,24 +32,33 @@ def render_page(facts: Facts) -> str:
         "number": _write_number, "bytes": _write_bytes, "percent": _write_percent, "seconds": _write_seconds,
         "moment": _write_moment,
     }  # fmt: skip
-    return environment.get_template("page.html.j2").render(
-        facts=facts,
-        state=describe_state(facts),
-        problems=[check for check in facts.checks if check.status != "pass"],
-        days=_chart_days(facts.checks),
-        rates=_chart_rates(facts.checks),
-        references=_chart_kind(facts.checks, ("relationship", "foreign"), "references that lead nowhere"),
-        nulls=_chart_kind(facts.checks, ("null",), "values that are missing"),
-        anomalies=[check for check in facts.checks if "anomal" in check.check_type],
-        freshness=_chart_freshness(facts.tables),
-        reasons=_chart_reasons(facts.quarantine),
-        files=_sum_up(facts.quarantine, "source_file", "table_name"),
-        runs=_chart_runs(facts.runs),
-        layers=_sum_layers(facts.storage),
-        storage=_chart_storage(facts.storage),
-        rows_shown=ROWS_SHOWN,
-        tables_shown=TABLES_SHOWN,
-        days_shown=DAYS_SHOWN,
+    return environment
+
+
+def render_page(facts: Facts) -> str:
+    """Return the report as HTML."""
+    return (
+        make_environment()
+        .get_template("page.html.j2")
+        .render(
+            facts=facts,
+            state=describe_state(facts),
+            problems=[check for check in facts.checks if check.status != "pass"],
+            days=_chart_days(facts.checks),
+            rates=_chart_rates(facts.checks),
+            references=_chart_kind(facts.checks, ("relationship", "foreign"), "references that lead nowhere"),
+            nulls=_chart_kind(facts.checks, ("null",), "values that are missing"),
+            anomalies=[check for check in facts.checks if "anomal" in check.check_type],
+            freshness=_chart_freshness(facts.tables),
+            reasons=_chart_reasons(facts.quarantine),
+            files=_sum_up(facts.quarantine, "source_file", "table_name"),
+            runs=_chart_runs(facts.runs),
+            layers=_sum_layers(facts.storage),
+            storage=_chart_storage(facts.storage),
+            rows_shown=ROWS_SHOWN,
+            tables_shown=TABLES_SHOWN,
+            days_shown=DAYS_SHOWN,
+        )
     )
 
 

@@ -109,8 +109,9 @@ def _describe_outcome(command: str, result: Any, seconds: float) -> DbtOutcome:
 
 def _describe(entry: Any, status: str) -> tuple[str, str, str, str, str]:
     node = entry.node
-    # A test on a source has no attached node; what it reads stands among its dependencies.
-    looks_at = getattr(node, "attached_node", None) or next(iter(node.depends_on.nodes), node.unique_id)
+    # A test on a source has no attached node; what it reads stands among its dependencies. A model is its own table.
+    depends_on = node.depends_on.nodes if node.resource_type == "test" else []
+    looks_at = getattr(node, "attached_node", None) or next(iter(depends_on), node.unique_id)
     stored = (getattr(node, "relation_name", None) or "") if status != "error" else ""
     return status, node.name, looks_at.split(".", 2)[-1], (entry.message or "").strip(), stored.replace('"', "")
 
