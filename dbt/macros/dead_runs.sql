@@ -44,8 +44,7 @@ select 1
 {#- What dbt wrote of a run, by test; nothing if it wrote nothing, or another run has written since. -#}
 {% macro read_run_results(run) %}
     {%- set results = {} -%}
-    {%- set file = "'" ~ dbt.escape_single_quotes(flags.PROJECT_DIR) ~ "/"
-        ~ (flags.TARGET_PATH or "target") ~ "/run_results.json'" -%}
+    {%- set file = sql_text(run_results_path()) -%}
     {%- if run_query("select count(*) from glob(" ~ file ~ ")").rows[0][0] -%}
         {%- set found = run_query(
             "select result ->> 'unique_id', result ->> 'status', cast(result ->> 'failures' as bigint),"

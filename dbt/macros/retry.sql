@@ -13,16 +13,21 @@
     {%- set metadata = {'dbt_schema_version': 'https://schemas.getdbt.com/dbt/run-results/v6.json',
         'dbt_version': dbt_version, 'generated_at': run_started_at.isoformat()[:26] ~ 'Z',
         'invocation_id': invocation_id} -%}
-    {%- set folder = (invocation_args_dict.get('target_path') or 'target') | string -%}
-    {%- set target_path = folder if folder.startswith('/') else invocation_args_dict.project_dir ~ '/' ~ folder -%}
     copy (
         select
             {{ sql_text(tojson(metadata)) }}::json as metadata,
             {{ sql_text(tojson(results)) }}::json as results,
             0.0 as elapsed_time,
             {{ sql_text(tojson(invocation_args_dict)) }}::json as args
-    ) to {{ sql_text(target_path ~ '/run_results.json') }} (format json)
+    ) to {{ sql_text(run_results_path()) }} (format json)
 {%- endif %}
+{% endmacro %}
+
+{#- Where dbt writes what came of a run. `flags.PROJECT_DIR` is empty where dbt was typed in the project's folder. -#}
+{% macro run_results_path() %}
+    {%- set folder = (invocation_args_dict.get('target_path') or 'target') | string -%}
+    {%- set target_path = folder if folder.startswith('/') else invocation_args_dict.project_dir ~ '/' ~ folder -%}
+    {{ return(target_path ~ '/run_results.json') }}
 {% endmacro %}
 
 {#- The message of a node that the run had still before it. -#}

@@ -122,7 +122,8 @@ def _get_group(file: Path, raw: Path) -> str | None:
             expected=f"a file below {raw}",
             next_step="land it there first; lakeops never changes it",
         )
-    if any(part.startswith(("_", ".")) for part in parts):
+    # As the loader sees it (decision 6).
+    if any(part.startswith(("_", ".")) for part in parts) or file.suffix == ".md":
         return None
     return _make_name(parts[0] if len(parts) > 1 else _strip(file)[0])
 

@@ -222,6 +222,8 @@ def test_the_warehouse_can_be_thrown_away_and_one_command_builds_it_again(demo: 
     before = look()
     assert all(before)
     (demo.root / "duckdb" / "warehouse.duckdb").unlink()
+    said = demo.run("lakeops trace gold.fct_sales --key order_id=1", expect=2).stderr
+    assert "lakeops rebuild warehouse" in said
     demo.run("lakeops incremental")
     assert look() == before
 

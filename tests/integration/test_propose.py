@@ -23,7 +23,8 @@ def land(root: Path) -> Path:
         "members/sent_dt=2024-04-01/members.csv": MEMBERS + "1,a@b.c,new,2024-04-01\n2,d@e.f,old,2024-04-01\n",
         "members/sent_dt=2024-04-02/members.csv": MEMBERS + "1,a@b.c,old,2024-04-02\n2,d@e.f,old,2024-04-01\n",
         "visits.jsonl": '{"visit_id": 1, "what": {"page": "/"}}\n{"visit_id": 2, "what": {"page": "/x"}}\n',
-        "_notes/readme.md": "no data",
+        "_notes/plan.csv": "no data",
+        "README.md": "no data",
     }
     for name, text in files.items():
         path = raw / name

@@ -11,15 +11,17 @@
   what that means. A model that names such a column of one of its sources does not build.
 -#}
 {% macro refuse_dropped_columns() %}
-    {%- for table, column in run_query("select table_name, column_name from dbt_state.dropped_columns").rows -%}
-        {%- set contract = get_contract(table) -%}
-        {%- set is_read = contract.unique_id in model.depends_on.nodes
-            and modules.re.search('\\b' ~ column ~ '\\b', model.raw_code) -%}
-        {%- if is_read -%}
-            {{ exceptions.raise_compiler_error(contract.schema ~ '.' ~ table ~ '.' ~ column ~ ' is read here, and '
-                ~ contract.original_file_path ~ ' (table ' ~ table ~ ', columns) no longer declares it. Declare it again,'
-                ~ ' or take it out of ' ~ model.original_file_path) }}
-        {%- endif -%}
+    {%- set dropped = run_query("select table_name, column_name from dbt_state.dropped_columns").rows -%}
+    {%- for node in graph.sources.values() if node.unique_id in model.depends_on.nodes -%}
+        {#- The history of a table has the columns of its contract. -#}
+        {%- set read = node.name.removesuffix('_changes') -%}
+        {%- for table, column in dropped if table == read -%}
+            {%- if modules.re.search('\\b' ~ column ~ '\\b', model.raw_code) -%}
+                {{ exceptions.raise_compiler_error(node.schema ~ '.' ~ node.name ~ '.' ~ column ~ ' is read here, and '
+                    ~ get_contract(table).original_file_path ~ ' (table ' ~ table ~ ', columns) no longer declares it.'
+                    ~ ' Declare it again, or take it out of ' ~ model.original_file_path) }}
+            {%- endif -%}
+        {%- endfor -%}
     {%- endfor -%}
 {% endmacro %}
 

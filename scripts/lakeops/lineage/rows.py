@@ -57,7 +57,7 @@ def trace_row(settings: Settings, relation: str, key: dict[str, str]) -> RowSour
 
     Raises
     ------
-    UsageError : no such table or column, no such row, or more than one.
+    UsageError : no such table or column, no such row, more than one, or a table that was not built yet.
     DbtError : dbt has not run yet.
     """
     models, contracts = load_models(settings), load_contracts(settings.models)
@@ -72,7 +72,15 @@ def trace_row(settings: Settings, relation: str, key: dict[str, str]) -> RowSour
         )
     with connect(settings.warehouse) as connection:
         tracer = _Tracer(settings, connection, models, contracts, load_ledger(settings.lake))
-        return tracer.trace(model, _find_row(connection, model, key))
+        try:
+            return tracer.trace(model, _find_row(connection, model, key))
+        except duckdb.CatalogException as error:
+            raise UsageError(
+                "A table on the way was not built yet.",
+                where=str(settings.warehouse),
+                found=str(error).splitlines()[0],
+                next_step="lakeops rebuild warehouse",
+            ) from error
 
 
 def _find_row(connection: duckdb.DuckDBPyConnection, model: Model, key: dict[str, str]) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def run_undo(
             "What to undo is not clear.",
             expected="either --batch or --file",
             found="neither" if batch is None else "both",
-            next_step="lakeops history TABLE shows batches, from manifest_processed_files also the files",
+            next_step="lakeops history TABLE shows batches; files: "
+            'duckdb duckdb/warehouse.duckdb "from manifest_processed_files"',
         )
     if dry_run:
         contracts, ledger = load_contracts(settings.models), load_ledger(settings.lake)
@@ -139,7 +140,7 @@ def _explain_file(settings: Settings, ledger: Ledger, file: str) -> UsageError:
             found=f"{last.status}: {last.reason}" if last.reason else last.status,
             next_step=f"lakeops load --reload {last.source_file} --reason … loads it again"
             if last.status == "undone"
-            else "from manifest_processed_files says what came of each file",
+            else 'what came of each file: duckdb duckdb/warehouse.duckdb "from manifest_processed_files"',
         )
     live = [entry.source_file for entry in ledger.iter_live()]
     return UsageError(
