@@ -61,6 +61,13 @@ def test_demo_again_changes_nothing(demo: Clone):
     assert demo.query("select count(*), sum(net_aud) from gold.fct_sales") == rows
 
 
+def test_dbt_typed_after_ours_parses_nothing_anew(demo: Clone):
+    log = demo.root / "dbt" / "logs" / "dbt.log"
+    log.unlink()
+    demo.run("dbt ls -s silver_customers", folder="dbt")
+    assert "no changes found, skipping parsing" in log.read_text()
+
+
 def test_a_run_with_nothing_new_builds_nothing_until_anything_it_depends_on_differs(demo: Clone):
     settings = replace(
         load_settings(demo.root / "data_raw", demo.root / "lake", demo.root / "duckdb" / "warehouse.duckdb"),

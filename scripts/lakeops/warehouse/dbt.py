@@ -57,10 +57,12 @@ def run_dbt(settings: Settings, *commands: tuple[str, ...], test_scope: str = "a
     DbtError : dbt could not start or parse the project. Failing models and tests are not raised, but yielded.
     LockedError : another process holds the warehouse.
     """
-    os.environ["LAKEOPS_WAREHOUSE"] = str(settings.warehouse)
     os.environ["LAKEOPS_LAKE"] = str(settings.lake.folder)
     os.environ["LAKEOPS_ROOT"] = str(settings.root)
+    os.environ["LAKEOPS_TARGET"] = settings.target
     os.environ["LAKEOPS_TEST_SCOPE"] = test_scope
+    # Ours is LAKEOPS_TARGET.
+    os.environ.pop("DBT_TARGET", None)
     started = time.monotonic()
     parsed = _invoke(settings, ("parse", "--no-write-json"), None)
     for command in commands:
@@ -74,11 +76,11 @@ def _invoke(settings: Settings, command: tuple[str, ...], manifest: Any) -> Any:
 
     project = str(settings.dbt_project)
     # dbt writes to stdout; there is nothing of ours to keep there, so it is left to what dbt must say in a crash.
-    with contextlib.redirect_stdout(_Talk()):
+    with _stand_in(settings), contextlib.redirect_stdout(_Talk()):
         result = dbtRunner(manifest=manifest).invoke(
             [
                 *command,
-                *("--project-dir", project, "--profiles-dir", project, "--target", settings.target),
+                *("--project-dir", project, "--profiles-dir", project),
                 *("--log-path", str(settings.dbt_project / "logs"), "--quiet"),
                 "--use-colors" if sys.stderr.isatty() else "--no-use-colors",
             ]
@@ -93,6 +95,22 @@ def _invoke(settings: Settings, command: tuple[str, ...], manifest: Any) -> Any:
             next_step=f"see {Path(project) / 'logs' / 'dbt.log'}; try it by hand: cd dbt && dbt {' '.join(command)}",
         )
     return result
+
+
+@contextlib.contextmanager
+def _stand_in(settings: Settings) -> Iterator[None]:
+    """Stand in the project's folder, and name warehouse and target as one does who types `dbt` there.
+
+    dbt parses the whole project anew, six seconds, wherever the last run named them in other words.
+    """
+    warehouse = str(settings.warehouse)
+    is_ours = settings.warehouse.is_relative_to(settings.root)
+    with contextlib.chdir(settings.dbt_project):
+        os.environ["LAKEOPS_WAREHOUSE"] = os.path.relpath(warehouse, settings.dbt_project) if is_ours else warehouse
+        try:
+            yield
+        finally:
+            os.environ["LAKEOPS_WAREHOUSE"] = warehouse
 
 
 def _describe_outcome(command: str, result: Any, seconds: float) -> DbtOutcome:
