@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,14 @@ def test_tests_that_the_readme_names_are_there() -> None:
         # `test_crash.py` after `tests/integration/test_load.py` is its neighbour.
         folder = (ROOT / name).parent if "/" in name else folder
         assert (folder / Path(name).name).is_file(), name
+
+
+def test_contributing_lists_the_rooms_as_the_import_rule_does() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        (rule,) = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("| room | its one job |")[2]
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", section, re.MULTILINE)
+    assert re.findall(r"`([a-z_]+)`", " ".join(rows))[: len(rule["layers"])] == rule["layers"]
 
 
 def test_the_glossary_is_in_order() -> None:
