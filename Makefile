@@ -8,7 +8,7 @@ OUT ?= report.html
 METRICS ?= lakeops.prom
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status quality report docs metrics upkeep test-data test crashtest prove drill bench bench-full holidays elementary lint check clean
+.PHONY: help env demo incremental load status quality report docs metrics upkeep test-data test crashtest prove drill bench bench-full holidays commands elementary lint check clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +57,7 @@ test-data: env ## Every data test on every row (the main job tests what is new)
 test: env ## All tests, on real Delta, DuckDB and dbt
 	@$(BIN)/python -m pytest -n 2
 
-crashtest: env ## The long crash test: every change and write, and 500 kills at random (half an hour)
+crashtest: env ## The long crash test: every change and write, and 500 kills at random (an hour)
 	@PYTHONPATH=scripts:tests $(BIN)/python -m integration.crash_long
 
 prove: env ## Incremental = full: 300 sequences of landings and builds, others every time (an hour)
@@ -74,6 +74,9 @@ drill: env ## Rehearse every disaster on a small lake, and write the table of th
 
 holidays: env ## Write dbt/seeds/public_holidays.csv anew, after a new version of its library in pyproject.toml
 	@$(BIN)/python scripts/reference/public_holidays.py
+
+commands: env ## Write docs/commands.md anew, after a change of a command or a target
+	@$(BIN)/python scripts/reference/commands.py
 
 # Elementary needs networkx 2, we have 3: it gets an environment of its own.
 .venv-elementary/.installed: pyproject.toml constraints.txt

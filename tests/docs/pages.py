@@ -15,6 +15,7 @@ So the fences of Diagnosis show what the scene broke, those of Mitigation mend i
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -23,6 +24,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
+from lakeops.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(r"\s*(lakeops|make|dbt|duckdb|cd|git|export|sudo|systemctl)\b(?!:)")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Enough for a build on a busy machine.
@@ -201,3 +207,26 @@ def _compare(page: Page, fence: Fence, output: str) -> None:
 
 def _squeeze(line: str) -> str:
     return " ".join(COLOUR.sub("", line).split())
+
+
+def find_problem(command: str) -> str:
+    """Return why lakeops or make would not know a command; empty if they would, or if it is another program's."""
+    if not command.startswith(("lakeops ", "make ")):
+        return ""
+    words = shlex.split(command.replace("…", "X"))
+    if words[0] == "make":
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        return "" if re.search(rf"^{re.escape(words[1])}:", makefile, re.MULTILINE) else f"no target {words[1]}"
+    known = _get_command()
+    rest = words[1:]
+    while hasattr(known, "commands") and rest and not rest[0].startswith("-"):
+        if rest[0] not in known.commands:
+            return f"no command {rest[0]}"
+        known = known.commands[rest.pop(0)]
+    options = {name for parameter in known.params for name in parameter.opts} | {"--help"}
+    return next((f"no option {word}" for word in rest if word.startswith("-") and word not in options), "")
+
+
+@functools.cache
+def _get_command() -> object:
+    return typer.main.get_command(app)

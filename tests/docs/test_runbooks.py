@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-import typer
 
 from docs import pages, scenes
 from lakeops.alerts.rules import RUNBOOKS as BY_KIND
-from lakeops.cli import app
 from lakeops.errors import LakeopsError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,31 +92,13 @@ def test_links_lead_somewhere(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_commands_in_passing_are_commands_that_there_are(file: Path) -> None:
     text = re.sub(r"^\s*```.*?^\s*```", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    wrong = [said for said in re.findall(r"`([^`\n]+)`", text) if find_problem(said)]
+    wrong = [said for said in re.findall(r"`([^`\n]+)`", text) if pages.find_problem(said)]
     assert wrong == []
 
 
 def test_a_command_that_there_is_not_is_found() -> None:
-    assert find_problem("lakeops load --dry-run") == ""
-    assert find_problem("lakeops load --dryrun") != ""
-    assert find_problem("lakeops snapshot craete NAME") != ""
-    assert find_problem("make incremental") == ""
-    assert find_problem("make increment") != ""
-
-
-def find_problem(command: str) -> str:
-    """Return why lakeops or make would not know a command; empty if they would, or if it is another program's."""
-    if not command.startswith(("lakeops ", "make ")):
-        return ""
-    words = shlex.split(command.replace("…", "X"))
-    if words[0] == "make":
-        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-        return "" if re.search(rf"^{re.escape(words[1])}:", makefile, re.MULTILINE) else f"no target {words[1]}"
-    known = typer.main.get_command(app)
-    rest = words[1:]
-    while hasattr(known, "commands") and rest and not rest[0].startswith("-"):
-        if rest[0] not in known.commands:
-            return f"no command {rest[0]}"
-        known = known.commands[rest.pop(0)]
-    options = {name for parameter in known.params for name in parameter.opts} | {"--help"}
-    return next((f"no option {word}" for word in rest if word.startswith("-") and word not in options), "")
+    assert pages.find_problem("lakeops load --dry-run") == ""
+    assert pages.find_problem("lakeops load --dryrun") != ""
+    assert pages.find_problem("lakeops snapshot craete NAME") != ""
+    assert pages.find_problem("make incremental") == ""
+    assert pages.find_problem("make increment") != ""

@@ -14,6 +14,17 @@ ORDERS = (
 )
 SERVING = "duckdb/serving.duckdb"
 QUESTIONS = sorted((ROOT / "dbt" / "analyses" / "monitoring").glob("*.sql"))
+# A source with a schema of its own.
+FINANCE = """\
+sources:
+  - name: finance
+    tables:
+      - name: payments
+        config:
+          freshness: {warn_after: {count: 1, period: day}, error_after: {count: 2, period: day}}
+          meta: {load: {files: ["payments/*.csv"], format: csv, key: [payment_id]}}
+        columns: [{name: payment_id, data_type: bigint}, {name: amount, data_type: bigint}]
+"""
 GRAIN = "table_name, check_type, check_name, column_name, check_date, business_date"
 
 
@@ -34,7 +45,11 @@ def read_metric(clone: Clone, kind: str, what: str = "true", columns: str = "val
 
 @pytest.fixture(scope="module")
 def shop(clone: Clone) -> Clone:
-    """A clone in which orders of two days came, and then a late one without a coupon."""
+    """A clone in which orders of two days and payments came, and then a late order without a coupon."""
+    (clone.root / "dbt" / "models" / "bronze" / "finance.yml").write_text(FINANCE)
+    payments = clone.root / "data_raw" / "payments" / "a.csv"
+    payments.parent.mkdir(parents=True)
+    payments.write_text("payment_id,amount\n1,5\n2,none\n")
     land_orders(clone, "order_dt=2024-03-25/a.csv", (1, 25, "X"), (2, 25, "X"), (2, 25, "X"))
     land_orders(clone, "order_dt=2024-03-26/a.csv", (3, 26, "X"))
     clone.run("lakeops load")
@@ -58,6 +73,17 @@ def test_what_days_look_like_is_in_the_mart(shop: Clone):
     ]
     assert read_metric(shop, "duplicates", f"{orders} and check_name = 'keys_once_a_day'") == [
         ["20.0", "80.0", "1", "5", "warn"]
+    ]
+
+
+def test_a_table_of_another_schema_goes_by_its_own_name(shop: Clone):
+    payments = shop.query(
+        "select table_name, check_type, status from data_quality_metrics where table_name like '%payments' order by 2"
+    )
+    assert payments == [
+        ["finance.payments", "freshness", "pass"],
+        ["finance.payments", "quarantine", "warn"],
+        ["finance.payments", "refusal", "pass"],
     ]
 
 

@@ -30,7 +30,7 @@ with test_results as (
 -- What the loader counted: files that a run read, by table and day.
 loaded as (
     select
-        'bronze.' || table_name as table_name,
+        {{ qualify_contract() }} as table_name,
         {{ utc_day('recorded_at') }} as check_date,
         sum(rows_read) as rows_read,
         sum(rows_quarantined) as rows_quarantined,
@@ -101,7 +101,7 @@ freshness as (
     from promises
     left join (
         select
-            'bronze.' || table_name as table_name,
+            {{ qualify_contract() }} as table_name,
             max(recorded_at) as loaded_at,
             max_by(run_id, recorded_at) as run_id
         from {{ source('ops', 'manifest_processed_files') }}
@@ -162,7 +162,7 @@ volumes as (
 -- A file is late if all it brought is older than what earlier batches had brought.
 arrivals as (
     select
-        'bronze.' || table_name as table_name,
+        {{ qualify_contract() }} as table_name,
         {{ utc_day('recorded_at') }} as check_date,
         rows_accepted,
         min_business_date,
@@ -227,7 +227,7 @@ anomalies as (
 -- A table's first columns are no change.
 schema_changes as (
     select
-        'bronze.' || table_name as table_name,
+        {{ qualify_contract() }} as table_name,
         'schema' as check_type,
         'column_' || change as check_name,
         column_name,

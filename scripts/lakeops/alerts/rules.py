@@ -212,7 +212,7 @@ def _judge_stale(table: dict[str, Any]) -> Finding:
 
 def _judge_unrecorded(invocation: str) -> Finding:
     told = f"Tests ran and left no result in dbt_test_results (dbt's run {invocation})"
-    return Finding("dead_hook:dbt", "dead_hook", told, RUNBOOKS["dead_hook"], "grep -n record_test dbt/logs/dbt.log")
+    return Finding("dead_hook:dbt", "dead_hook", told, RUNBOOKS["dead_hook"], "grep -n on-run-end dbt/dbt_project.yml")
 
 
 def _ask(query: str) -> str:

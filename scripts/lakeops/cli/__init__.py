@@ -11,13 +11,18 @@ from typing import Annotated
 import typer
 
 from lakeops import __version__, console, pipeline
-from lakeops.cli import contracts, lineage, rescue, travel, upkeep
+from lakeops.cli import contracts, lineage, overview, rescue, travel, upkeep
 from lakeops.errors import LakeopsError, UsageError, get_exit_code
 from lakeops.settings import load_settings
 
+# Plain text, the same on a terminal, in a pipe and in docs/commands.md.
 app = typer.Typer(
     name="lakeops",
+    cls=overview.Overview,
     help="Raw files to bronze Delta, exactly once; silver and gold by dbt; records and recovery.",
+    epilog=overview.EXIT_CODES,
+    context_settings={"max_content_width": overview.WIDTH},
+    rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,17 +50,28 @@ def load(
     lake: LakeOption = None,
     manifest: WarehouseOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what a load would do, and do nothing")] = False,
-    only: Annotated[str | None, typer.Option("--only", help="Only the files of this table")] = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="<table>", help="Only the files of this table")] = None,
     reload: Annotated[
         list[Path] | None,
-        typer.Option("--reload", help="Load this file again, known or not (repeatable); needs --reason"),
+        typer.Option(
+            "--reload", metavar="<file>", help="Load this file again, known or not; repeatable; needs --reason"
+        ),
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="With --reload: why; kept with account and time")] = "",
-    limit_files: Annotated[int | None, typer.Option("--limit-files", min=1, help="Load at most so many files")] = None,
-    since: Annotated[str | None, typer.Option("--since", help="Only files changed on or after this day (UTC)")] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="<text>", help="With --reload: why; kept with your account and the time")
+    ] = "",
+    limit_files: Annotated[
+        int | None, typer.Option("--limit-files", metavar="<int>", min=1, help="Load at most so many files")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="<day>", help="Only files changed on or after this day (UTC)")
+    ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read every file, also those that look unchanged")] = False,
 ) -> None:
-    """Commit new and changed raw files to bronze, once."""
+    """Commit new and changed raw files to bronze, each once.
+
+    A file that cannot be loaded is refused, with exit code 11, and the others are loaded.
+    """
     from lakeops import report
 
     settings = load_settings(raw, lake, manifest)
@@ -76,11 +92,11 @@ def load(
     pipeline.raise_if_refused(outcome)
 
 
-quarantine = typer.Typer(help="Records that did not keep their contract: look at them, load them, or let them go.")
+quarantine = typer.Typer(help="Records that broke their contract: look at them, load them, or let them go.")
 app.add_typer(quarantine, name="quarantine")
-TableOption = Annotated[str | None, typer.Option("--table", help="Only records of this table")]
+TableOption = Annotated[str | None, typer.Option("--table", metavar="<table>", help="Only records of this table")]
 FileOption = Annotated[
-    str | None, typer.Option("--file", help="Only records of this raw file, named as the ledger does")
+    str | None, typer.Option("--file", metavar="<file>", help="Only records of this raw file, named as the ledger does")
 ]
 
 
@@ -103,10 +119,10 @@ def show_quarantine(
     table: TableOption = None,
     file: FileOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what is superseded, replayed or discarded")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many records")] = 20,
+    limit: Annotated[int, typer.Option("--limit", metavar="<int>", min=1, help="At most so many records")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Show quarantined records word for word; they may hold personal data."""
+    """Show quarantined records word for word. They may hold personal data."""
     from lakeops import report, warehouse
 
     records = warehouse.list_quarantine(load_settings().warehouse, table, file, everything=everything, limit=limit)
@@ -115,7 +131,7 @@ def show_quarantine(
 
 @quarantine.command("replay")
 def replay_quarantine(table: TableOption = None, file: FileOption = None) -> None:
-    """Judge open records again by the contracts of today, and load those that keep them now."""
+    """Judge open records again by today's contracts, and load those that keep them."""
     from lakeops import report
 
     report.show_replays(pipeline.run_replay(load_settings(), table, file))
@@ -123,7 +139,7 @@ def replay_quarantine(table: TableOption = None, file: FileOption = None) -> Non
 
 @quarantine.command("discard")
 def discard_quarantine(
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept with your account and the time")],
+    reason: Annotated[str, typer.Option("--reason", metavar="<text>", help="Why; kept with your account and the time")],
     table: TableOption = None,
     file: FileOption = None,
 ) -> None:
@@ -134,7 +150,11 @@ def discard_quarantine(
 
 @app.command()
 def incremental(raw: RawOption = None, as_json: JsonOption = False) -> None:
-    """Run the main job: load, build what is tagged incremental, test with stored failures, publish what passed."""
+    """Run the main job: load, build, test, publish what passed, tell people.
+
+    It builds what is tagged incremental, and tests what is new since each test last held. If a test of severity error
+    fails, readers keep the last good version. With nothing new, nothing is built.
+    """
     from lakeops import report
 
     outcome = pipeline.run_incremental(load_settings(raw))
@@ -166,7 +186,7 @@ def ask_question(
     name: Annotated[str | None, typer.Argument(help="A question; without one they are listed")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer one of the runbooks' questions (dbt/analyses/monitoring), or list them."""
+    """Answer one of the runbooks' questions, or list them. They are in dbt/analyses/monitoring."""
     from lakeops import report
     from lakeops.quality import list_questions
 
@@ -178,7 +198,7 @@ def ask_question(
 
 @quality.command("backtest")
 def backtest(as_json: JsonOption = False) -> None:
-    """Hold every anomaly rule of the contracts, on or off, against all days there are: how often would it warn?"""
+    """Say on how many of all days each anomaly rule, on or off, would have warned."""
     from lakeops import report
     from lakeops.contract import load_contracts
     from lakeops.quality import run_backtest
@@ -189,7 +209,10 @@ def backtest(as_json: JsonOption = False) -> None:
 
 @quality.command("prune")
 def prune() -> None:
-    """Delete rows of the records in lake/ops that are older than their retention (dbt/models/ops/ops.yml)."""
+    """Delete what is older than its retention from the records in lake/ops.
+
+    dbt/models/ops/ops.yml says how long each is kept.
+    """
     for name, count in pipeline.run_prune(load_settings()).items():
         console.say(f"{name}: {count:,} row(s) deleted")
 
@@ -203,7 +226,7 @@ def _answer(name: str, *, as_json: bool) -> None:
 
 @app.command("test-data")
 def test_data() -> None:
-    """Run every data test on every row, with stored failures; the main job reads only what is new."""
+    """Run every data test on every row, with stored failures. The main job tests only what is new."""
     from lakeops import report
 
     outcome = pipeline.run_data_tests(load_settings())
@@ -213,7 +236,11 @@ def test_data() -> None:
 
 @app.command()
 def status(as_json: JsonOption = False) -> None:
-    """Show every bronze table: newest business date, last batch, rows, versions, quarantined, freshness."""
+    """Show what every bronze table holds, and how fresh it is.
+
+    Newest business date, last batch, rows, versions, quarantined records, and the time since the last load against
+    the contract.
+    """
     from lakeops import report
     from lakeops.contract import load_contracts
     from lakeops.facts import collect_status
@@ -234,7 +261,7 @@ def write_report(
         "report.html"
     ),
 ) -> None:
-    """Write the state of the data as one HTML page that needs no network: to read, mail or print."""
+    """Write the state of the data as one HTML page that needs no network."""
     from lakeops import report
     from lakeops.facts import collect_facts
     from lakeops.files import write_whole
@@ -250,7 +277,7 @@ def write_metrics(
         Path | None, typer.Option("--out", help="File to write, replaced at once; without it they go to stdout")
     ] = None,
 ) -> None:
-    """Write the state of the data in Prometheus' text format; alert rules are in scripts/metrics/alerts.yml."""
+    """Write the state of the data in Prometheus' text format. Alerting rules are in scripts/metrics/alerts.yml."""
     from lakeops.alerts import count_open
     from lakeops.facts import collect_facts
     from lakeops.files import write_whole
@@ -267,35 +294,43 @@ def write_metrics(
 
 @app.command()
 def generate(
-    start_date: Annotated[str, typer.Option("--start-date", help="First day, YYYY-MM-DD")],
+    start_date: Annotated[str, typer.Option("--start-date", metavar="<day>", help="First day, YYYY-MM-DD")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; files with the right bytes are left alone")],
     seed: Annotated[int, typer.Option("--seed", help="Draws the days; the dimensions are always the same")] = 42,
     days: Annotated[int, typer.Option("--days", help="How many days")] = 1,
-    scale: Annotated[float | None, typer.Option("--scale", help="Volume; 1.0 is 1,000 orders a day")] = None,
-    defects: Annotated[str, typer.Option("--defects", help="Kinds to plant: all, none, or kind,kind")] = "all",
+    scale: Annotated[
+        float | None, typer.Option("--scale", help="Volume; 1.0 is 1,000 orders a day (default: 0.05)")
+    ] = None,
+    defects: Annotated[
+        str, typer.Option("--defects", metavar="<kinds>", help="Kinds to plant: all, none, or kind,kind")
+    ] = "all",
     late: Annotated[
-        str | None, typer.Option("--late", help="Each day also brings orders of so long before, e.g. 24h or 3d")
+        str | None,
+        typer.Option("--late", metavar="<span>", help="Each day also brings orders of so long before: 24h, 3d"),
     ] = None,
     restate: Annotated[
-        str | None, typer.Option("--restate", help="Send this day's order lines with corrections")
+        str | None, typer.Option("--restate", metavar="<day>", help="Send this day's order lines with corrections")
     ] = None,
     outage: Annotated[
-        str | None, typer.Option("--outage", help="Leave this day out; the same call without it delivers the day")
+        str | None,
+        typer.Option("--outage", metavar="<day>", help="Leave this day out; the same call without it delivers it"),
     ] = None,
     evolve: Annotated[
-        list[str] | None, typer.Option("--evolve", help="source:column, a new column in its files (repeatable)")
+        list[str] | None,
+        typer.Option("--evolve", metavar="<source:column>", help="A new column in its files; repeatable"),
     ] = None,
     drift: Annotated[
-        list[str] | None, typer.Option("--drift", help="prices:1.5 or volumes:0.5, and @day (repeatable)")
+        list[str] | None,
+        typer.Option("--drift", metavar="<what:factor>", help="prices:1.5 or volumes:0.5, and @day; repeatable"),
     ] = None,
     bad_file: Annotated[
         list[str] | None,
-        typer.Option("--bad-file", help="missing_column, truncated or wrong_encoding, a file each (repeatable)"),
+        typer.Option("--bad-file", metavar="<kind>", help="missing_column, truncated or wrong_encoding; repeatable"),
     ] = None,
     cdc: Annotated[bool, typer.Option("--cdc", help="Also change files (I, U, D) of stock levels")] = False,
     outliers: Annotated[bool, typer.Option("--outliers", help="Also values that are allowed and far off")] = False,
 ) -> None:
-    """Write seeded raw files with named, counted defects, and scenarios on request (docs/generator.md)."""
+    """Write seeded raw files with named, counted defects. Scenarios are in docs/generator.md."""
     from lakeops import generate as generator
     from lakeops import report
     from lakeops.contract import load_contracts
@@ -325,7 +360,7 @@ def generate(
 
 @app.command()
 def demo() -> None:
-    """Land a week of generated data in three loads, run the main job, and say what happened."""
+    """Land a generated week in three loads, run the main job, and say what happened."""
     from lakeops import report
 
     outcome = pipeline.run_demo(load_settings())

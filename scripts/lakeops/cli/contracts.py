@@ -20,10 +20,13 @@ def show_contracts() -> None:
 @contract.command("infer")
 def infer(
     places: Annotated[list[Path], typer.Argument(help="Files or folders in the landing zone")],
-    source: Annotated[str, typer.Option("--source", help="Name of the source: its schema and its folder in the lake")],
+    source: Annotated[
+        str,
+        typer.Option("--source", metavar="<name>", help="Name of the source: its schema and its folder in the lake"),
+    ],
     raw: Annotated[Path | None, typer.Option("--raw", help="Landing zone (default: data_raw)")] = None,
 ) -> None:
-    """Propose contracts for files: types, keys, rules, each with its reason, as YAML to edit."""
+    """Propose contracts for files, as YAML to edit: types, keys, rules, each with a reason."""
     from lakeops.propose import list_files, propose_contract
 
     print(propose_contract(list_files(places), load_settings(raw).raw, source), end="")

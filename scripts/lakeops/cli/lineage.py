@@ -19,10 +19,12 @@ app = typer.Typer()
 @app.command()
 def trace(
     table: Annotated[str, typer.Argument(help="schema.table, for example gold.fct_sales")],
-    key: Annotated[list[str], typer.Option("--key", help="column=value; repeat it until only one row is meant")],
+    key: Annotated[
+        list[str], typer.Option("--key", metavar="<column=value>", help="Repeat it until only one row is meant")
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Follow one row back to the files and lines it was made of; the lines may hold personal data."""
+    """Follow one row back to the files and lines it was made of. The lines may hold personal data."""
     from dataclasses import asdict
 
     from lakeops import report
@@ -49,7 +51,7 @@ def lineage(
     column: Annotated[str, typer.Argument(help="schema.table.column, for example gold.fct_sales.net_aud")],
     as_json: JsonOption = False,
 ) -> None:
-    """Follow one column back to the columns of raw files it is made of."""
+    """Follow one column back to the bronze columns it is made of, and how."""
     from dataclasses import asdict
 
     from lakeops import report
@@ -75,7 +77,7 @@ def lineage(
 def docs(
     out: Annotated[Path, typer.Option("--out", help="Folder to write")] = Path("site"),
 ) -> None:
-    """Write the documentation site: open its index.html; nothing in it is loaded from elsewhere."""
+    """Write the documentation site; its index.html needs no network."""
     from lakeops import pipeline
 
     pipeline.write_docs(load_settings(), out)

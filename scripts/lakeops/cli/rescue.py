@@ -12,14 +12,19 @@ from lakeops.errors import BronzeCommitError, LakeopsError, UsageError
 from lakeops.settings import load_settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept with your account and the time")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="<text>", help="Why; kept with your account and the time")
+]
 
 
 def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Also read every data file and raw file whole")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with lake, warehouse and machine, and what mends it; changes nothing."""
+    """Say what is wrong with lake, warehouse and machine, and what mends it.
+
+    It changes nothing. Exit code 12 if anything is wrong.
+    """
     from lakeops.recovery.doctor import describe_findings, find_findings
 
     findings = find_findings(load_settings(), deep=deep)
@@ -44,7 +49,7 @@ def backup(
     list_them: Annotated[bool, typer.Option("--list", help="Only list what is in it")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy the lake as it is at one moment, verified by hash; loads may go on meanwhile."""
+    """Copy the lake as it is at one moment, verified by hash. Loads may go on meanwhile."""
     from dataclasses import asdict
 
     from lakeops.recovery.backup import back_up, load_generations
@@ -72,9 +77,11 @@ def backup(
 def restore_from(
     folder: Annotated[Path, typer.Argument(help="Folder of backups")],
     reason: ReasonOption,
-    at: Annotated[str | None, typer.Option("--at", help="Generation to take; the newest if none is named")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="<generation>", help="Which one to take; the newest if none is named")
+    ] = None,
 ) -> None:
-    """Bring an empty or damaged lake back from a backup; what lies there now is moved aside, not deleted."""
+    """Bring an empty or damaged lake back from a backup. What lies there now is moved aside, not deleted."""
     from lakeops.maintenance import check_reason
     from lakeops.recovery.backup import restore_backup
 
@@ -87,11 +94,20 @@ def restore_from(
 
 def repair(
     table: Annotated[str | None, typer.Argument(help="A table as lakeops doctor names it; without one, all")] = None,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept with your account and the time")] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(
+            "--reason", metavar="<text>", help="Why; kept with your account and the time; --dry-run needs none"
+        ),
+    ] = None,
     source: Annotated[Path | None, typer.Option("--from", help="Folder of backups to take files from first")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing")] = False,
 ) -> None:
-    """Mend what can be proven: from a backup, from the other tables, or from raw files with the bytes they had."""
+    """Mend what can be proven to be right, and nothing else.
+
+    It takes a backup's files, what the other tables prove, and raw files that have the bytes they were loaded with.
+    What could be mended only with a loss is left as it is, and named: exit code 12.
+    """
     from lakeops.maintenance import check_reason
     from lakeops.recovery.repair import bring_files_back, carry_out, plan_repair, set_checkpoints_aside
 
@@ -125,9 +141,12 @@ def repair(
 
 def rebuild(
     what: Annotated[list[str], typer.Argument(help="warehouse, or bronze tables")],
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; a table needs one")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="<text>", help="Why; a table needs one")] = None,
 ) -> None:
-    """Make the warehouse anew from the lake, or load bronze tables again, whole, from their raw files."""
+    """Make the warehouse anew, or load bronze tables again from their raw files.
+
+    A table is loaded whole; each raw file that is gone is named, and its rows are lost.
+    """
     from lakeops import pipeline, report
     from lakeops.maintenance import check_reason
 
@@ -149,7 +168,10 @@ def drill(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the folder in which it was rehearsed")] = False,
     record: Annotated[bool, typer.Option("--record", help="Write the table for the runbooks and README")] = False,
 ) -> None:
-    """Rehearse a disaster on a small generated lake: how it is noticed, mended, how long that takes, what is lost."""
+    """Rehearse a disaster on a small generated lake.
+
+    It says how the disaster is noticed and mended, how long that takes, and what is lost.
+    """
     import datetime as dt
     import shutil
     import tempfile

@@ -17,19 +17,23 @@ snapshot = typer.Typer(help="Names for the versions of all tables at one moment.
 app.add_typer(snapshot, name="snapshot")
 
 TableArgument = Annotated[str, typer.Argument(help="A table as in SQL, for example bronze.orders or gold.fct_sales")]
-VersionOption = Annotated[int | None, typer.Option("--version", min=0, help="As of this version")]
+VersionOption = Annotated[int | None, typer.Option("--version", metavar="<int>", min=0, help="As of this version")]
 TimestampOption = Annotated[
-    str | None, typer.Option("--timestamp", help="As of this moment (UTC unless it names a zone), or day")
+    str | None,
+    typer.Option("--timestamp", metavar="<moment>", help="As of this moment (UTC unless it names a zone), or day"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept with your account and the time")]
+ReasonOption = Annotated[
+    str,
+    typer.Option("--reason", metavar="<text>", help="Why; kept with your account and the time; --dry-run needs none"),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing")]
 NameArgument = Annotated[str, typer.Argument(help="The snapshot's name")]
 
 
 @app.command("history")
 def show_history(table: TableArgument, as_json: JsonOption = False) -> None:
-    """Show the versions of a table: when, what was done, by which batch, rows in and out, by whom."""
+    """Show the versions of a table: when, what was done, by which batch, rows."""
     from lakeops import timetravel
     from lakeops.contract import load_contracts
     from lakeops.report import travel
@@ -44,11 +48,16 @@ def show_as_of(
     table: Annotated[str | None, typer.Argument(help="A table as in SQL; none with --snapshot")] = None,
     version: VersionOption = None,
     timestamp: TimestampOption = None,
-    name: Annotated[str | None, typer.Option("--snapshot", help="Open the whole lake as it was, as views")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many rows")] = 20,
+    name: Annotated[
+        str | None, typer.Option("--snapshot", metavar="<name>", help="Open the whole lake as it was, as views")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="<int>", min=1, help="At most so many rows")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Show rows of a table as they were, or open the whole lake as of a named snapshot."""
+    """Show rows of a table as they were, or open the whole lake as of a snapshot.
+
+    With --snapshot it writes a DuckDB file of views, and prints its path.
+    """
     from lakeops import timetravel
     from lakeops.contract import load_contracts
     from lakeops.report import travel
@@ -88,10 +97,12 @@ def show_difference(
     table: TableArgument,
     before: Annotated[str, typer.Argument(help="A version, or a moment (UTC)")],
     after: Annotated[str, typer.Argument(help="A later one")],
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Show at most so many rows of each kind")] = 5,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="<int>", min=0, help="Show at most so many rows of each kind")
+    ] = 5,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what became of a table's rows: added, removed, changed by key, and in which columns."""
+    """Show what became of a table's rows: added, removed, changed, in which columns."""
     from lakeops import timetravel
     from lakeops.contract import load_contracts
     from lakeops.report import travel
@@ -104,9 +115,10 @@ def show_difference(
 
 @snapshot.command("create")
 def create_snapshot(
-    name: NameArgument, reason: Annotated[str | None, typer.Option("--reason", help="What it is for")] = None
+    name: NameArgument,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="<text>", help="What it is for")] = None,
 ) -> None:
-    """Give the versions that all tables have now a name; vacuum keeps what it needs."""
+    """Give the versions that all tables have now a name. Vacuum keeps what it needs."""
     from lakeops.recovery import snapshots
 
     made = snapshots.create_snapshot(load_settings(), name, reason)
@@ -155,7 +167,7 @@ def restore_snapshot(
     dry_run: DryRunOption = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Then build, test and publish silver and gold")] = False,
 ) -> None:
-    """Bring all bronze tables and the quarantine back to a snapshot together, the ledger with them."""
+    """Bring all bronze tables, the quarantine and the ledger back to a snapshot."""
     from lakeops import pipeline, report
     from lakeops.recovery import snapshots
     from lakeops.report import travel
@@ -176,7 +188,7 @@ def restore_snapshot(
 
 @snapshot.command("drop")
 def drop_snapshot(name: NameArgument) -> None:
-    """Give a snapshot's name up; vacuum need no longer keep what only it needs."""
+    """Give a snapshot's name up. Vacuum need no longer keep what only it needs."""
     from lakeops.recovery import snapshots
 
     snapshots.drop_snapshot(load_settings(), name)
@@ -185,12 +197,15 @@ def drop_snapshot(name: NameArgument) -> None:
 
 @app.command("undo")
 def undo(
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Take back this load")] = None,
-    file: Annotated[str | None, typer.Option("--file", help="Take back this raw file")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", metavar="<int>", min=1, help="Take back this load")] = None,
+    file: Annotated[str | None, typer.Option("--file", metavar="<file>", help="Take back this raw file")] = None,
     reason: ReasonOption = "",
     dry_run: DryRunOption = False,
 ) -> None:
-    """Take the rows of one load out of bronze; later batches stay, and the models follow."""
+    """Take the rows of one load, or of one raw file, out of bronze. Later batches stay.
+
+    Silver, gold and readers follow with the next lakeops incremental.
+    """
     from lakeops.recovery.undo import run_undo
     from lakeops.report import travel
 
@@ -206,7 +221,10 @@ def restore(
     reason: ReasonOption = "",
     dry_run: DryRunOption = False,
 ) -> None:
-    """Bring a bronze table's rows back to what they were, as a new version."""
+    """Bring a bronze table's rows back to what they were, as a new version.
+
+    Silver, gold and readers follow with the next lakeops incremental.
+    """
     from lakeops.recovery.restore import run_restore
     from lakeops.report import travel
 
@@ -222,12 +240,18 @@ def restore(
 def run_sql(
     statements: Annotated[str | None, typer.Argument(help="SQL; without it, stdin is read")] = None,
     reason: Annotated[
-        str, typer.Option("--reason", help="For RESTORE: why; without it, the statement itself is kept")
+        str,
+        typer.Option("--reason", metavar="<text>", help="For RESTORE: why; without it, the statement itself is kept"),
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Print at most so many rows of each result")] = 100,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="<int>", min=1, help="Print at most so many rows of each result")
+    ] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """Carry out SQL, Delta's own words included: DESCRIBE HISTORY, OPTIMIZE, VACUUM, RESTORE, VERSION AS OF."""
+    """Carry out SQL on the warehouse, Delta's own words included.
+
+    DESCRIBE HISTORY, OPTIMIZE, VACUUM, RESTORE, VERSION AS OF, TIMESTAMP AS OF: see docs/time-travel.md.
+    """
     from lakeops.report import travel
     from lakeops.statements import run_statements
 

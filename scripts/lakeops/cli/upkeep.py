@@ -13,9 +13,7 @@ from lakeops.settings import load_settings
 
 app = typer.Typer()
 
-TablesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[TABLE]…", help="As in SQL, or a folder; without one all tables")
-]
+TablesArgument = Annotated[list[str] | None, typer.Argument(help="As in SQL, or a folder; without one all tables")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing")]
 
@@ -24,12 +22,13 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be
 def optimize(
     tables: TablesArgument = None,
     zorder: Annotated[
-        str | None, typer.Option("--zorder", help="Lay out all rows by these columns now, as column,column")
+        str | None,
+        typer.Option("--zorder", metavar="<columns>", help="Lay out all rows by these columns now, as column,column"),
     ] = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Merge small data files where they are many, sorted as the contract says; rows stay as they are."""
+    """Merge small data files where they are many. Sorted as the contract says; rows stay as they are."""
     from lakeops.report import upkeep as report
     from lakeops.upkeep import optimize_tables
 
@@ -46,12 +45,13 @@ def vacuum(
     tables: TablesArgument = None,
     apply: Annotated[bool, typer.Option("--apply", help="Delete; without it nothing is changed")] = False,
     retain_hours: Annotated[
-        int | None, typer.Option("--retain-hours", min=0, help="Keep versions replaced within so many hours")
+        int | None,
+        typer.Option("--retain-hours", metavar="<int>", min=0, help="Keep versions replaced within so many hours"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Allow fewer hours than the contract promises")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which data files nothing needs any more; delete them with --apply."""
+    """Show which data files nothing needs any more, and delete them with --apply."""
     from lakeops.report import upkeep as report
     from lakeops.upkeep import vacuum_tables
 
@@ -64,7 +64,7 @@ def vacuum(
 
 @app.command()
 def upkeep(dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
-    """Do what is due on the whole lake, and nothing more: optimize, vacuum, logs, old records, the DuckDB file."""
+    """Do what is due on files, old versions, logs and records, and nothing more."""
     from lakeops.report import upkeep as report
     from lakeops.upkeep import run_upkeep
 
@@ -77,7 +77,7 @@ def upkeep(dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
 
 @app.command()
 def restorable(tables: TablesArgument = None, as_json: JsonOption = False) -> None:
-    """Show from which version on, and since when, each table can still be read as it was; and the snapshots."""
+    """Show from when on each table can still be read as it was; and the snapshots."""
     from lakeops.report import upkeep as report
     from lakeops.timetravel import list_snapshots
     from lakeops.upkeep import list_restorable
@@ -96,7 +96,7 @@ def explain(
     query: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, as for duckdb/warehouse.duckdb")],
     as_json: JsonOption = False,
 ) -> None:
-    """Run a query, say which files it read and skipped, and why not fewer; the files are then in table_partitions."""
+    """Run a query; say which files it read and skipped, and why. They are then in table_partitions."""
     from lakeops.pipeline import run_explain
     from lakeops.report import upkeep as report
 
@@ -110,7 +110,10 @@ def explain(
 
 @app.command()
 def cost(as_json: JsonOption = False) -> None:
-    """Show what the lake costs: disk by table, growth, seconds by step, and what less retention would save."""
+    """Show what the lake costs, on disk and in seconds.
+
+    By table, with growth, seconds by step, the slowest models and tests, and what less retention would save.
+    """
     from lakeops.report import upkeep as report
     from lakeops.upkeep import collect_cost
 
