@@ -6,7 +6,6 @@ contracts declare and nobody made yet, and leaves alone what is there.
 
 from __future__ import annotations
 
-import gc
 import os
 from pathlib import Path
 
@@ -27,8 +26,6 @@ class Plugin(BasePlugin):
         self.target = plugin_config["target"]
 
     def configure_connection(self, conn) -> None:
-        # dbt's manifest lives to the end: else every collection walks through its half a million objects, in vain.
-        gc.freeze()
         settings = load_settings(target=self.target)
         contracts = load_contracts(settings.models)
         prepare_connection(conn)
