@@ -51,13 +51,17 @@ def load_contracts(models: Path) -> Contracts:
     records: list[Record] = []
     for file in sorted([*models.rglob("*.yml"), *models.rglob("*.yaml")]):
         text = file.read_text(encoding="utf-8")
-        if "tables:" not in text:  # no source; dbt's own YAML is dbt's to check
+        if "sources:" not in text and "tables:" not in text:  # no source; dbt's own YAML is dbt's to check
             continue
         document = _parse_yaml(file, text)
         _check_spelling(document, ["sources"], "a section of dbt's YAML", Place(file, text, ()))
         for position, source in enumerate(document.get("sources") or []):
+            _check_spelling(source, ["tables", "schema"], "a key of a source", Place(file, text, ("sources", position)))
             for index, table in enumerate(source.get("tables") or []):
                 place = Place(file, text, ("sources", position, "tables", index))
+                _check_spelling(table, ["columns", "config"], "a key of a table", place)
+                config = table.get("config") or {}
+                _check_spelling(config, ["meta", "freshness"], "a key of a table's config", place.at("config"))
                 meta = _dig(table, "config", "meta") or {}
                 if source.get("name") == OPS_SOURCE:
                     records.append(_read_record(table, place))
@@ -271,7 +275,9 @@ def _read_columns(table: dict[str, Any], place: Place) -> tuple[Column, ...]:
                 found=repr(name),
                 next_step="rename the column in the contract",
             )
+        _check_spelling(column, ["data_type", "data_tests", "tests", "config"], "a key of a column", at)
         meta = _dig(column, "config", "meta") or {}
+        _check_spelling(column.get("config") or {}, ["meta"], "a key of a column's config", at.at("config"))
         _check_spelling(meta, ["personal", "optional"], "a key of a column's meta", at.at("config", "meta"))
         columns.append(
             Column(
