@@ -72,7 +72,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 bench: env $(VENV)/.installed-bench ## How fast it is, against a yardstick   (BENCH='--only load --compare')
 	@$(BIN)/python scripts/bench/bench.py $(BENCH)
 
-bench-full: env $(VENV)/.installed-bench ## The same with 50,000 files, 5 GB in one, 720 days (needs 40 GB of disk)
+bench-full: env $(VENV)/.installed-bench ## The same with 50,000 files, 5 GB in one, 720 days (needs 20 GB of disk)
 	@$(BIN)/python scripts/bench/bench.py --full $(BENCH)
 
 drill: env ## Rehearse every disaster on a small lake, and write the table of the README (some minutes)

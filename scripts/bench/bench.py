@@ -39,8 +39,12 @@ PARTS: dict[str, Callable[[Path, int, bool], list[Figure]]] = {
 }
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Run the parts, record each, and print what was measured.
+
+    Parameters
+    ----------
+    words : the command's arguments; those of the process if None.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def main() -> int:
         "--compare", action="store_true", help="name what got slower since the last record; exit code 1"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for a program to read")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     work, before, figures = options.work.resolve(), read_records(HISTORY), []
     for part in [options.only] if options.only else PARTS:
         say(f"== {part}")

@@ -27,7 +27,7 @@ def make_history(work: Path, days: int) -> Path:
     folder = work / f"history of {days} days"
     if not (folder / "raw" / "_defects.json").exists():  # the generator's last file
         say(f"{days} days: generating")
-        shutil.rmtree(folder / "raw", ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # lake and list are of raw files that are gone
         generate(folder, 0, days)
     if not (folder / "_complete").exists():
         say(f"{days} days: loading and building")

@@ -154,6 +154,7 @@ def load_once(yardstick: Yardstick, contender: str, out: Path) -> Run:
     arrived = count_rows(table)
     if arrived != yardstick.rows:
         sys.exit(f"{yardstick.name}: {contender} loaded {arrived:,} of {yardstick.rows:,} rows")
+    shutil.rmtree(out)  # the next one needs the room
     return done
 
 

@@ -18,6 +18,8 @@ import pytest
 import record
 from measure import Figure, run
 
+import bench
+
 ROOT = Path(__file__).resolve().parents[2]
 TEN = limits.TEN_MILLION
 
@@ -194,3 +196,19 @@ def test_the_memory_of_a_command_is_its_own() -> None:
 def test_a_command_that_fails_ends_the_bench_with_what_it_said() -> None:
     with pytest.raises(SystemExit, match=r"(?s)failed with exit code 3.*what it said"):
         run([sys.executable, "-c", "import sys; print('what it said', file=sys.stderr); sys.exit(3)"])
+
+
+def test_a_part_is_recorded_shown_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    file, history = tmp_path / "performance.md", tmp_path / "bench.jsonl"
+    file.write_text((ROOT / "runbooks" / "performance.md").read_text(encoding="utf-8"), encoding="utf-8")
+    ratios = iter([1.0, 1.1, 3.0])
+    part = {"load": lambda work, repeats, full: [make_figure(f"{TEN}: lakeops load", 12.0, next(ratios))]}
+    for name, value in (("PARTS", part), ("HISTORY", history), ("PAGE", file)):
+        monkeypatch.setattr(bench, name, value)
+    words = ["--only", "load", "--work", str(tmp_path), "--compare"]
+    assert [bench.main(words) for _ in range(3)] == [0, 0, 1]
+    said = capsys.readouterr()
+    assert f"slower: {TEN}: lakeops load: 3.00 times its yardstick, 1.10 on" in said.err
+    assert "slower" not in said.out
+    assert len(record.read_records(history)) == 3
+    assert "| 3.00 times | **missed** |" in file.read_text(encoding="utf-8")
