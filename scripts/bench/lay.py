@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import duckdb
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, WriterProperties, write_deltalake
 
+# As lakeops writes its parts.
+CODEC = WriterProperties(compression="ZSTD", compression_level=1)
 DATES = {"orders": "order_dt", "order_lines": "line_dt"}
 
 
@@ -24,20 +26,22 @@ def append_days(out: Path, base: Path, partition: str) -> None:
             month = f", date_trunc('month', {date})::date as month" if partition == "month" else ""
             for (day,) in days:
                 rows = connection.execute(f"select *{month} from {source} where {date} = date '{day}'")
-                write_deltalake(out / table, rows.to_arrow_reader(), mode="append", partition_by=by or None)
+                write_deltalake(
+                    out / table, rows.to_arrow_reader(), mode="append", partition_by=by or None, writer_properties=CODEC
+                )
 
 
 def compact(out: Path) -> None:
     """Merge the small files within each partition."""
     for table in DATES:
-        DeltaTable(out / table).optimize.compact()
+        DeltaTable(out / table).optimize.compact(writer_properties=CODEC)
 
 
 def write_whole(out: Path, base: Path) -> None:
     """Write the order lines in one go."""
     with duckdb.connect() as connection:
         rows = connection.execute(f"from read_parquet('{base / 'order_lines'}.parquet')")
-        write_deltalake(out, rows.to_arrow_reader(), mode="overwrite")
+        write_deltalake(out, rows.to_arrow_reader(), mode="overwrite", writer_properties=CODEC)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ FORMATS = {
     "CSV": ("lines.csv", "(format csv, header)", "read_csv('{place}', columns = {types})"),
     "CSV, gzip": ("lines.csv.gz", "(format csv, compression gzip)", "read_csv('{place}', columns = {types})"),
     "JSONL": ("lines.jsonl", "(format json)", "read_ndjson('{place}', columns = {types})"),
-    "Delta": ("lines.delta", "", "delta_scan('{place}')"),
+    "Delta, zstd": ("lines.delta", "", "delta_scan('{place}')"),
     "DuckDB": ("lines.duckdb", "", "stored.lines"),
 }  # fmt: skip
 ON_LINES = {name: query for name, query in QUERIES.items() if "orders" not in query.replace("order_lines", "")}
@@ -145,7 +145,7 @@ def write_format(name: str, folder: Path, base: Path) -> Run:
     if place.is_dir():
         shutil.rmtree(place)
     place.unlink(missing_ok=True)
-    if name == "Delta":
+    if name == "Delta, zstd":
         return run([sys.executable, str(Path(__file__).with_name("lay.py")), "whole", str(place), str(base)])
     if name == "DuckDB":
         return run([str(BINARIES / "duckdb"), str(place), "-c", f"create table lines as {source}"])
