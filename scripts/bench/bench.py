@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -60,6 +61,8 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for a program to read")
     options = parser.parse_args(words)
+    # Raw files are known by their path from the root: the same from wherever the bench is started.
+    os.environ["LAKEOPS_ROOT"] = str(ROOT)
     work, before, figures = options.work.resolve(), read_records(HISTORY), []
     for part in [options.only] if options.only else PARTS:
         say(f"== {part}")

@@ -203,6 +203,7 @@ def test_a_part_is_recorded_shown_and_compared(tmp_path: Path, monkeypatch: pyte
     file.write_text((ROOT / "runbooks" / "performance.md").read_text(encoding="utf-8"), encoding="utf-8")
     ratios = iter([1.0, 1.1, 3.0])
     part = {"load": lambda work, repeats, full: [make_figure(f"{TEN}: lakeops load", 12.0, next(ratios))]}
+    monkeypatch.setenv("LAKEOPS_ROOT", str(tmp_path))  # so that what main sets is put back
     for name, value in (("PARTS", part), ("HISTORY", history), ("PAGE", file)):
         monkeypatch.setattr(bench, name, value)
     words = ["--only", "load", "--work", str(tmp_path), "--compare"]
