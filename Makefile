@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 RAW ?= data_raw
 OUT ?= report.html
 METRICS ?= lakeops.prom
+BENCH ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo incremental load status quality report docs metrics upkeep test-data test crashtest prove drill bench bench-full holidays commands elementary lint check clean
@@ -63,11 +64,16 @@ crashtest: env ## The long crash test: every change and write, and 500 kills at 
 prove: env ## Incremental = full: 300 sequences of landings and builds, others every time (an hour)
 	@PYTHONPATH=scripts:tests $(BIN)/python -m warehouse.prove
 
-bench: env ## How fast it is, as ratios against DuckDB's bare CSV to Parquet and against a short history
-	@$(BIN)/python scripts/bench/bench.py
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@echo "installing dlt into $(VENV) …" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@touch $@
 
-bench-full: env ## The same with 50,000 files, and one file of 5 GB (needs 20 GB of disk)
-	@$(BIN)/python scripts/bench/bench.py --full
+bench: env $(VENV)/.installed-bench ## How fast it is, against a yardstick   (BENCH='--only load --compare')
+	@$(BIN)/python scripts/bench/bench.py $(BENCH)
+
+bench-full: env $(VENV)/.installed-bench ## The same with 50,000 files, 5 GB in one, 720 days (needs 20 GB of disk)
+	@$(BIN)/python scripts/bench/bench.py --full $(BENCH)
 
 drill: env ## Rehearse every disaster on a small lake, and write the table of the README (some minutes)
 	@$(BIN)/lakeops drill all --record

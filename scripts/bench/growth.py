@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shutil
 import statistics
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from measure import Figure, Run, describe, run
+from limits import MILLION
+from load import Yardstick
+from measure import BINARIES, Figure, Run, describe, is_data, run, say
 
 FIRST_DAY = dt.date(2022, 5, 1)
-BINARIES = Path(sys.executable).parent
+HISTORIES = (30, 180)
+ALL_HISTORIES = (*HISTORIES, 720)
+STEPS = ("load", "build", "test", "publish", "explain", "quality")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_history(work: Path, days: int) -> Path:
-    """Return a folder with raw files, lake and warehouse of so many days at scale 1.0; made once and kept."""
+    """Return a folder with raw files, lake and warehouse of so many days at scale 1.0; each made once and kept."""
     folder = work / f"history of {days} days"
-    if not (folder / "_complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+    if not (folder / "raw" / "_defects.json").exists():  # the generator's last file
+        say(f"{days} days: generating")
+        shutil.rmtree(folder, ignore_errors=True)  # lake and list are of raw files that are gone
         generate(folder, 0, days)
-        run([str(BINARIES / "lakeops"), "incremental"], **get_places(folder))
+    if not (folder / "_complete").exists():
+        say(f"{days} days: loading and building")
+        run([str(BINARIES / "lakeops"), "incremental"], **get_places(folder, folder))
         (folder / "_complete").touch()
     return folder
 
@@ -32,13 +42,63 @@ def generate(folder: Path, first: int, days: int) -> None:
     run([str(BINARIES / "lakeops"), "generate", *words, "--out", str(folder / "raw")])
 
 
-def get_places(folder: Path) -> dict[str, str]:
-    """Return the environment in which lakeops and dbt work on a history."""
+def press_key(history: Path) -> list[str]:
+    """Return the main job as it is typed, except that it prints JSON: `make incremental`."""
+    installed = BINARIES.parent / ".installed"
+    words = ["make", "--silent", "--no-print-directory", "-C", str(ROOT), "-o", str(installed), "incremental"]
+    return [*words, f"VENV={BINARIES.parent}", f"RAW='{history / 'raw'}' --json"]
+
+
+def get_places(history: Path, copy: Path) -> dict[str, str]:
+    """Return the environment in which lakeops and dbt work on the raw files of a history and a copy of its lake."""
     return {
-        "LAKEOPS_RAW": str(folder / "raw"),
-        "LAKEOPS_LAKE": str(folder / "lake"),
-        "LAKEOPS_WAREHOUSE": str(folder / "warehouse.duckdb"),
+        "LAKEOPS_RAW": str(history / "raw"),
+        "LAKEOPS_LAKE": str(copy / "lake"),
+        "LAKEOPS_WAREHOUSE": str(copy / "warehouse.duckdb"),
     }
+
+
+@contextmanager
+def borrow(history: Path, copy: Path) -> Iterator[None]:
+    """Let days be added to a history, and take them away again.
+
+    The lake is copied. The raw files are not, because their place is their name: elsewhere they would be others. What
+    is listed beside them is what belongs to the history, so that a bench that was killed is cleaned up by the next.
+    """
+    listed = history / "_files.txt"
+    if not listed.exists():
+        notes = [note.name for note in (history / "raw").iterdir() if note.name.startswith("_")]
+        for note in notes:
+            shutil.copy2(history / "raw" / note, history / f"kept{note}")
+        names = [str(file.relative_to(history / "raw")) for file in list_raw(history)]
+        listed.with_suffix(".part").write_text("\n".join(names), encoding="utf-8")
+        listed.with_suffix(".part").rename(listed)
+    take_away(history, listed)
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir(parents=True)
+    shutil.copytree(history / "lake", copy / "lake")
+    for file in history.glob("*.duckdb"):
+        shutil.copy2(file, copy / file.name)
+    try:
+        yield
+    finally:
+        take_away(history, listed)
+
+
+def take_away(history: Path, listed: Path) -> None:
+    """Remove the raw files that are not listed, and put the generator's notes back."""
+    belongs = set(listed.read_text(encoding="utf-8").split("\n"))
+    for file in list_raw(history):
+        if str(file.relative_to(history / "raw")) not in belongs:
+            file.unlink()
+    for note in history.glob("kept_*"):
+        shutil.copy2(note, history / "raw" / note.name.removeprefix("kept"))
+
+
+def list_raw(history: Path) -> list[Path]:
+    """Return the landed files of a history."""
+    places = ((Path(place), names) for place, _, names in os.walk(history / "raw"))
+    return [place / name for place, names in places for name in names if is_data(place / name)]
 
 
 def bench_growth(work: Path, histories: tuple[int, ...], repeats: int) -> list[Figure]:
@@ -46,40 +106,53 @@ def bench_growth(work: Path, histories: tuple[int, ...], repeats: int) -> list[F
 
     Returns
     -------
-    Per history: the whole job, each of its steps (wall seconds only), and with nothing new; ratios are to the shortest
-    history. After the longest also a full refresh, whose ratio is to the build step of a new day.
+    Per history: the whole job, each of its steps (wall seconds only), and with nothing new; after the longest also a
+    full refresh of all models. All are held against a yardstick of the same run; the slope is in the limits.
     """
+    yardstick = Yardstick(work, MILLION)
     figures: list[Figure] = []
-    shortest: dict[str, float] = {}
     for days in histories:
         history, copy = make_history(work, days), work / "day"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(history, copy)
-        job = [str(BINARIES / "lakeops"), "incremental", "--json"]
+        job = press_key(history)
         new_day, nothing = [], []
-        for repeat in range(repeats):
-            generate(copy, days + repeat, 1)
-            new_day.append(run(job, **get_places(copy)))
-            nothing.append(run(job, **get_places(copy)))
-        named = [("one new day", describe(f"{days} days: make incremental, one new day", copy / "raw", new_day, 0))]
-        for step in ("load", "build", "test", "publish", "explain"):
-            seconds = statistics.median(json.loads(r.printed)["seconds"][step] for r in new_day)
-            named.append((step, Figure(f"{days} days:   of which {step}", 0, 0, 0, seconds, 0.0, 0.0)))
-        named.append(("nothing new", describe(f"{days} days: make incremental, nothing new", copy / "raw", nothing, 0)))
-        for name, figure in named:
-            figure.ratio = figure.seconds / shortest.setdefault(name, figure.seconds)
-            figures.append(figure)
-    figures.append(bench_full_refresh(copy, days, statistics.median(r.wall for r in new_day)))
-    return figures
+        with borrow(history, copy):
+            places = get_places(history, copy)
+            # The copy lies elsewhere, its data may be stale by now, and the code newer than the lake.
+            say(f"{days} days: a day that is not measured")
+            generate(history, days, 1)
+            run(job, **places)
+            for repeat in range(1, repeats + 1):
+                say(f"{days} days: new day {repeat} of {repeats}")
+                generate(history, days + repeat, 1)
+                yardstick.run()
+                new_day.append(run(job, **places))
+                nothing.append(run(job, **places))
+            ran = yardstick.runs[-repeats:]
+            figure = (yardstick.describe()[0], ran)
+            day = describe(f"{days} days: one new day", history / "raw", new_day, 0, figure)
+            figures += [day, *list_steps(day, days, new_day, ran)]
+            figures.append(describe(f"{days} days: nothing new", history / "raw", nothing, 0, figure))
+            if days == max(histories):
+                say(f"{days} days: a full refresh")
+                full = [refresh(copy, places)]
+                figures.append(describe(f"{days} days: dbt run --full-refresh", history / "raw", full, 0, figure))
+    return [yardstick.describe()[0], *figures]
 
 
-def bench_full_refresh(folder: Path, days: int, day_seconds: float) -> Figure:
-    """Measure a build of all models from nothing; the ratio is to the whole job with one new day."""
-    root = Path(__file__).resolve().parents[2]
-    full: Run = run(
-        [str(BINARIES / "dbt"), "run", "--full-refresh", "--project-dir", str(root / "dbt"), "--profiles-dir",
-         str(root / "dbt"), "--target-path", str(folder / "target")], **get_places(folder)
-    )  # fmt: skip
-    figure = describe(f"{days} days: dbt run --full-refresh", folder / "raw", [full], 0)
-    figure.ratio = full.wall / day_seconds
-    return figure
+def list_steps(day: Figure, days: int, runs: list[Run], yardsticks: list[Run]) -> list[Figure]:
+    """Return what each step of the job took; memory and CPU are those of the whole."""
+    said = [json.loads(one.printed)["seconds"] for one in runs]
+    steps = []
+    for step in STEPS:
+        taken = [seconds.get(step, 0.0) for seconds in said]
+        ratio = statistics.median(a / b.wall for a, b in zip(taken, yardsticks, strict=True))
+        name = f"{days} days: one new day, {step}"
+        seconds = statistics.median(taken)
+        steps.append(Figure(name, 0, day.files, day.bytes, seconds, 0.0, 0.0, ratio, day.against, day.runs))
+    return steps
+
+
+def refresh(copy: Path, places: dict[str, str]) -> Run:
+    """Build all models from nothing."""
+    words = ["run", "--full-refresh", "--project-dir", str(ROOT / "dbt"), "--profiles-dir", str(ROOT / "dbt")]
+    return run([str(BINARIES / "dbt"), *words, "--target-path", str(copy / "target")], **places)

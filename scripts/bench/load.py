@@ -1,21 +1,54 @@
 """How fast the loader is.
 
 The yardstick is the machine's limit: DuckDB's bare `COPY (SELECT typed columns FROM read_csv(files)) TO` one Parquet
-file, without any check, line number, hash or quarantine.
+file, without any check, line number, hash or quarantine. Beside it, on the same files: polars straight to Delta, and
+dlt.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
-import statistics
 import sys
 from pathlib import Path
 
 import duckdb
-from measure import Figure, describe, run
+from limits import HUNDRED_FILES, MILLION, ONE_FILE, TEN_MILLION
+from measure import BINARIES, Figure, Run, describe, run, say
 
 COLUMNS = ("order_id", "line_number", "product_id", "qty", "unit_price", "line_discount_pct", "tax_pct")
 TYPES = ("BIGINT", "BIGINT", "BIGINT", "BIGINT", "DECIMAL(12,4)", "DECIMAL(5,4)", "DECIMAL(5,4)")
+# Files, and rows in each.
+INPUTS = {
+    MILLION: (330, 3_030),
+    TEN_MILLION: (400, 25_000),
+    HUNDRED_FILES: (100, 100),
+    ONE_FILE: (1, 132_000_000),
+}
+YARDSTICK = "DuckDB CSV to Parquet (yardstick)"
+# What takes longer than a minute is long enough not to be chance.
+LONG = 60.0
+DLT = {
+    "dlt-arrow": "dlt, given Arrow by pyarrow",
+    "dlt-duckdb": "dlt, read_csv_duckdb as Arrow",
+    "dlt-rows": "dlt, read_csv_duckdb as documented",
+}
+STREAMED = ("dlt-arrow", "dlt-duckdb")
+
+
+def bench_loads(work: Path, repeats: int, full: bool) -> list[Figure]:
+    """Measure a first load of several inputs with everybody's means, in turn.
+
+    Parameters
+    ----------
+    full : also the file of 5 GB, and dlt on 10 million rows.
+    """
+    figures = bench_load(work, MILLION, tuple(DLT), repeats)
+    figures += bench_load(work, TEN_MILLION, tuple(DLT) if full else (), repeats)
+    figures += bench_load(work, HUNDRED_FILES, STREAMED, repeats)
+    if full:
+        figures += bench_load(work, ONE_FILE, STREAMED, 1)
+    return figures + bench_generate(work, repeats)
 
 
 def make_lines(folder: Path, files: int, rows: int) -> None:
@@ -44,35 +77,97 @@ def make_lines(folder: Path, files: int, rows: int) -> None:
     (folder / "_complete").touch()
 
 
-def bench_load(work: Path, name: str, files: int, rows: int, repeats: int) -> list[Figure]:
-    """Measure a first load against the yardstick, in turn, and a second load that finds nothing new."""
-    raw, lake = work / name / "raw", work / name / "lake"
-    make_lines(raw, files, rows)
-    columns = ", ".join(f"{c}::{t}" for c, t in zip(COLUMNS, TYPES, strict=True))
-    source = f"read_csv('{raw}/order_lines/*/*.csv', hive_partitioning=false)"
-    copy = f"copy (select {columns} from {source}) to '{work / name / 'yardstick.parquet'}'"
-    binaries = Path(sys.executable).parent
-    places = {"LAKEOPS_LAKE": str(lake), "LAKEOPS_WAREHOUSE": str(lake / "warehouse.duckdb")}
-    load = [str(binaries / "lakeops"), "load", "--raw", str(raw)]
-    yardsticks, loads, idle = [], [], []
+class Yardstick:
+    """DuckDB's bare CSV to Parquet on the files of one input: the machine's limit, run beside what it is held against.
+
+    Parameters
+    ----------
+    work : folder of the bench.
+    name : one of INPUTS.
+    """
+
+    def __init__(self, work: Path, name: str) -> None:
+        self.name, self.raw, self.out = name, work / name / "raw", work / name / "yardstick.parquet"
+        self.files, rows = INPUTS[name]
+        self.rows = self.files * rows
+        self.runs: list[Run] = []
+        make_lines(self.raw, self.files, rows)
+
+    def run(self) -> None:
+        """Run it once more."""
+        columns = ", ".join(f"{c}::{t}" for c, t in zip(COLUMNS, TYPES, strict=True))
+        source = f"read_csv('{self.raw}/order_lines/*/*.csv', hive_partitioning=false)"
+        self.out.unlink(missing_ok=True)
+        self.runs.append(
+            run([str(BINARIES / "duckdb"), "-c", f"copy (select {columns} from {source}) to '{self.out}'"])
+        )
+
+    def describe(self) -> tuple[Figure, list[Run]]:
+        """Return its figure and its runs, for others to be related to."""
+        return describe(f"{self.name}: {YARDSTICK}", self.raw, self.runs, self.rows), self.runs
+
+
+def bench_load(work: Path, name: str, dlt_readers: tuple[str, ...], repeats: int) -> list[Figure]:
+    """Measure a first load of one input, each contender once per round.
+
+    Returns
+    -------
+    The yardstick first, then lakeops, polars and dlt. A contender that took over a minute is not run again.
+    """
+    yardstick = Yardstick(work, name)
+    if dlt_readers and not importlib.util.find_spec("dlt"):
+        say("dlt is not installed and left out: pip install -c constraints.txt -e '.[bench]'")
+        dlt_readers = ()
+    contenders: dict[str, list[Run]] = {"lakeops": [], "polars": [], **{reader: [] for reader in dlt_readers}}
     for _ in range(repeats):
-        yardsticks.append(run([str(binaries / "duckdb"), "-c", copy]))
-        shutil.rmtree(lake, ignore_errors=True)
-        loads.append(run(load, **places))
-        idle.append(run(load, **places))
-    figures = [
-        describe(f"{name}: DuckDB CSV to Parquet (yardstick)", raw, yardsticks, files * rows),
-        describe(f"{name}: lakeops load", raw, loads, files * rows),
-        describe(f"{name}: lakeops load, nothing new", raw, idle, 0),
+        yardstick.run()
+        for contender, runs in contenders.items():
+            if not runs or runs[-1].wall < LONG or contender == "lakeops":
+                say(f"{name}: {contender}")
+                runs.append(load_once(yardstick, contender, work / name / contender))
+    figure = yardstick.describe()
+    labels = {"lakeops": "lakeops load", "polars": "polars to Delta, nothing checked", **DLT}
+    return [figure[0]] + [
+        describe(f"{name}: {labels[contender]}", yardstick.raw, runs, yardstick.rows, figure)
+        for contender, runs in contenders.items()
     ]
-    figures[1].ratio = statistics.median(a.wall / b.wall for a, b in zip(loads, yardsticks, strict=True))
-    return figures
+
+
+def load_once(yardstick: Yardstick, contender: str, out: Path) -> Run:
+    """Load all files into an empty folder, and look whether they arrived.
+
+    Raises
+    ------
+    SystemExit : it failed, or rows are missing.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    if contender == "lakeops":
+        places = {"LAKEOPS_LAKE": str(out / "lake"), "LAKEOPS_WAREHOUSE": str(out / "warehouse.duckdb")}
+        done = run([str(BINARIES / "lakeops"), "load", "--raw", str(yardstick.raw)], **places)
+        table = out / "lake" / "bronze" / "delta" / "order_lines"
+    else:
+        done = run(
+            [sys.executable, str(Path(__file__).with_name("others.py")), contender, str(yardstick.raw), str(out)]
+        )
+        table = out / "order_lines" if contender == "polars" else out / "bronze" / "order_lines"
+    arrived = count_rows(table)
+    if arrived != yardstick.rows:
+        sys.exit(f"{yardstick.name}: {contender} loaded {arrived:,} of {yardstick.rows:,} rows")
+    shutil.rmtree(out)  # the next one needs the room
+    return done
+
+
+def count_rows(table: Path) -> int:
+    """Return the rows of a Delta table."""
+    with duckdb.connect() as connection:
+        return connection.execute(f"select count(*) from delta_scan('{table}')").fetchone()[0]
 
 
 def bench_generate(work: Path, repeats: int) -> list[Figure]:
     """Measure how long 30 days at scale 1.0 take to generate, as a ratio to the time the loader takes to load them."""
     raw, lake = work / "30 days" / "raw", work / "30 days" / "lake"
-    binary = str(Path(sys.executable).parent / "lakeops")
+    binary = str(BINARIES / "lakeops")
     places = {"LAKEOPS_LAKE": str(lake), "LAKEOPS_WAREHOUSE": str(lake / "warehouse.duckdb")}
     generated, loads = [], []
     for _ in range(repeats):
@@ -80,9 +175,5 @@ def bench_generate(work: Path, repeats: int) -> list[Figure]:
         words = ["--start-date", "2024-04-01", "--days", "30", "--scale", "1.0", "--out", str(raw)]
         generated.append(run([binary, "generate", *words]))
         loads.append(run([binary, "load", "--raw", str(raw)], **places))
-    figures = [
-        describe("30 days at scale 1.0: lakeops load (yardstick)", raw, loads, 0),
-        describe("30 days at scale 1.0: lakeops generate", raw, generated, 0),
-    ]
-    figures[1].ratio = statistics.median(a.wall / b.wall for a, b in zip(generated, loads, strict=True))
-    return figures
+    load = describe("30 days at scale 1.0: lakeops load (yardstick)", raw, loads, 0)
+    return [load, describe("30 days at scale 1.0: lakeops generate", raw, generated, 0, (load, loads))]

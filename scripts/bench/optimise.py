@@ -1,7 +1,9 @@
-"""What optimising does to a lake that grew day by day: files, bytes, and the time of five business queries.
+"""What optimising does to a lake that grew day by day: files, bytes, and the time of five business queries on bronze
+and five on gold.
 
-400 days are loaded one by one, as a lake grows. Each query then runs in turn on the lake as it was, after
-`lakeops optimize` (sorted by the contract's order) and after a z-order; wall and CPU time are medians of several runs.
+Bronze: 400 days of orders and order lines are loaded one by one. Gold: the main job is run for 30 days one by one.
+Each query then runs in turn on the lake as it was, after `lakeops optimize` and after a z-order; the yardstick is one
+plain Parquet file for each table, in the order in which the rows came.
 """
 
 from __future__ import annotations
@@ -10,91 +12,77 @@ import datetime as dt
 import os
 import platform
 import shutil
-import statistics
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
-from measure import Figure
+from measure import BINARIES, Figure, run, say
+from queries import Layout, ask_layouts, make_view
 
-DAYS = 400
+DAYS, GOLD_DAYS = 400, 30
 LINES = 10_000
 ORDERS = 4_000
 FIRST_DAY = dt.date(2023, 1, 1)
 ZORDER = ("order_dt", "customer_id")
+GOLD_ZORDER = ("date", "customer_id")
 QUERIES = {
     "a day's takings": "select count(*), sum(qty * unit_price) from order_lines where line_dt = date '2023-11-24'",
     "takings of a month, day by day": "select line_dt, sum(qty * unit_price) from order_lines"
     " where line_dt between date '2023-11-01' and date '2023-11-30' group by all order by 1",
     "best products ever": "select product_id, sum(qty * unit_price) as taken from order_lines group by all"
-    " order by taken desc limit 10",
+    " order by taken desc, product_id limit 10",
     "one customer's orders": "select order_id, order_ts, channel from orders where customer_id = 4711"
-    " order by order_ts",
+    " order by order_ts, order_id",
     "a quarter by channel": "select channel, count(distinct order_id), sum(qty * unit_price) from order_lines"
     " join orders using (order_id) where line_dt >= date '2023-10-01' and line_dt < date '2024-01-01'"
     " and order_dt >= date '2023-10-01' and order_dt < date '2024-01-01' group by all order by all",
 }
+GOLD_QUERIES = {
+    "a day's sales": "select count(*), sum(net_aud) from fct_sales where date = date '2023-01-15'",
+    "the last five days": "select date, count(*) from fct_sales group by date order by date desc limit 5",
+    "sales by category": "select category, sum(net_aud) from fct_sales join dim_product using (product_key)"
+    " group by all order by all",
+    "one customer's sales": "select sale_key, date, net_aud from fct_sales where customer_id = 4711 order by sale_key",
+    "stores of a fortnight": "select region, name, sum(net_aud) as net from fct_sales join dim_store using (store_key)"
+    " where date between date '2023-01-08' and date '2023-01-21' group by all order by all",
+}
 TABLES = ("orders", "order_lines")
+GOLD_TABLES = ("fct_sales", "dim_product", "dim_store")
 
 
-@dataclass
-class State:
-    """A lake in one layout: what it is made of, and what the queries cost on it."""
-
-    name: str
-    lake: Path
-    files: dict[str, int] = field(default_factory=dict)
-    bytes: dict[str, int] = field(default_factory=dict)
-    wall: dict[str, list[float]] = field(default_factory=dict)
-    cpu: dict[str, list[float]] = field(default_factory=dict)
-    scans: dict[str, list[str]] = field(default_factory=dict)
-    answers: dict[str, list[tuple]] = field(default_factory=dict)
-
-
-def bench_optimise(work: Path, repeats: int, record: Path) -> list[Figure]:
-    """Measure the queries on three layouts of one lake, and write the record.
+def bench_optimise(
+    work: Path, repeats: int, record: Path, days: int = DAYS, gold_days: int = GOLD_DAYS
+) -> list[Figure]:
+    """Measure the queries on every layout of bronze and gold, and write the record with the plans.
 
     Returns
     -------
-    A figure for each query and layout; the ratio is to the lake as it grew.
+    A figure for each query and layout.
     """
-    folder = work / "400 daily files"
-    grow(folder)
-    states = lay_out(folder)
-    for _ in range(repeats):
-        for state in states:  # in turn, so that what else the machine does hits all of them
-            ask(state)
-    grown = states[0]
-    if any(state.answers != grown.answers for state in states):
-        raise SystemExit("the layouts do not answer alike")
+    folder = work / f"{days} daily files"
+    grow(folder, days)
+    bronze = lay_out(folder, "bronze", TABLES, "orders", ZORDER)
+    rows = days * (LINES + ORDERS)
+    figures = ask_layouts(bronze, QUERIES, rows, repeats)
+    folder = work / f"{gold_days} daily jobs"
+    grow_gold(folder, gold_days)
+    gold = lay_out(folder, "gold", GOLD_TABLES, "fct_sales", GOLD_ZORDER)
+    with duckdb.connect() as connection:
+        connection.execute(gold[0].setup[0])
+        sales = connection.execute("select count(*) from fct_sales").fetchone()[0]
+    figures += ask_layouts(gold, GOLD_QUERIES, sales, repeats)
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(write_record(states, repeats), encoding="utf-8")
-    rows = DAYS * (LINES + ORDERS)
-    return [
-        Figure(
-            f"{state.name}: {query}",
-            rows,
-            sum(state.files.values()),
-            sum(state.bytes.values()),
-            statistics.median(state.wall[query]),
-            statistics.median(state.cpu[query]),
-            0.0,
-            statistics.median(state.cpu[query]) / statistics.median(grown.cpu[query]),
-        )
-        for query in QUERIES
-        for state in states
-    ]
+    record.write_text(write_record({"bronze": bronze, "gold": gold}, repeats, days, gold_days), encoding="utf-8")
+    return figures
 
 
 def make_settings(folder: Path, lake: Path):
     """Return the settings of a lake of the bench."""
     from lakeops.settings import load_settings
 
-    return load_settings(folder / "raw", lake, folder / "warehouse.duckdb")
+    return load_settings(folder / "raw", lake, lake.with_name(f"{lake.name}.duckdb"))
 
 
-def grow(folder: Path) -> None:
+def grow(folder: Path, days: int) -> None:
     """Load so many days one by one, unless that was done."""
     from lakeops.pipeline import Selection, run_load
 
@@ -102,11 +90,30 @@ def grow(folder: Path) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     settings = make_settings(folder, folder / "grown")
-    for number in range(DAYS):
+    for number in range(days):
         make_day(folder / "raw", number)
         run_load(settings, Selection(root=settings.root))
         if number % 50 == 49:
-            print(f"  {number + 1} days loaded", flush=True)
+            say(f"{number + 1} days loaded")
+    (folder / "_complete").touch()
+
+
+def grow_gold(folder: Path, days: int) -> None:
+    """Run the main job for so many days one by one, unless that was done."""
+    if (folder / "_complete").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    places = {
+        "LAKEOPS_RAW": str(folder / "raw"),
+        "LAKEOPS_LAKE": str(folder / "grown"),
+        "LAKEOPS_WAREHOUSE": str(folder / "grown.duckdb"),
+    }
+    for number in range(days):
+        day = str(FIRST_DAY + dt.timedelta(number))
+        words = ["--start-date", day, "--days", "1", "--scale", "1.0", "--out", str(folder / "raw")]
+        run([str(BINARIES / "lakeops"), "generate", *words])
+        run([str(BINARIES / "lakeops"), "incremental"], **places)
+        say(f"{number + 1} of {days} days built and published")
     (folder / "_complete").touch()
 
 
@@ -138,108 +145,76 @@ def make_day(raw: Path, number: int) -> None:
         """)
 
 
-def lay_out(folder: Path) -> list[State]:
-    """Return the lake as it grew, optimised, and z-ordered."""
+def lay_out(folder: Path, layer: str, tables: tuple[str, ...], zordered: str, zorder: tuple[str, ...]) -> list[Layout]:
+    """Return the tables of a layer as plain Parquet, as they grew, optimised, and one of them z-ordered."""
     from lakeops.upkeep import optimize_table
 
-    states = [State("as it grew", folder / "grown")]
-    for name, zorder in (("optimised", None), ("z-ordered", ZORDER)):
+    grown = folder / "grown"
+    layouts = [copy_plain(folder, layer, tables), describe_lake(f"{layer}, as it grew", grown, layer, tables)]
+    for name, order in (("optimised", None), ("z-ordered", zorder)):
         lake = folder / name
         shutil.rmtree(lake, ignore_errors=True)
-        shutil.copytree(folder / "grown", lake)
+        lake.with_name(f"{name}.duckdb").unlink(missing_ok=True)
+        shutil.copytree(grown, lake)
+        shutil.copy2(folder / "grown.duckdb", lake.with_name(f"{name}.duckdb"))
         settings = make_settings(folder, lake)
-        optimize_table(settings, "bronze.order_lines")
-        optimize_table(settings, "bronze.orders", zorder)
-        states.append(State(name, lake))
-    for state in states:
-        describe_tables(state)
-    return states
+        for table in tables:
+            optimize_table(settings, f"{layer}.{table}", order if table == zordered else None)
+        layouts.append(describe_lake(f"{layer}, {name}", lake, layer, tables))
+    return layouts
 
 
-def describe_tables(state: State) -> None:
-    """Note files and bytes of the live version."""
+def copy_plain(folder: Path, layer: str, tables: tuple[str, ...]) -> Layout:
+    """Return the yardstick: each table as one Parquet file of DuckDB's, in the order in which its rows came."""
+    views, files, size = [], 0, 0
+    with duckdb.connect() as connection:
+        for table in tables:
+            place = folder / f"{table}.parquet"
+            source = folder / "grown" / layer / "delta" / table
+            connection.execute(f"copy (from delta_scan('{source}') order by _batch_id) to '{place}'")
+            views.append(make_view(table, f"read_parquet('{place}')"))
+            files, size = files + 1, size + place.stat().st_size
+    return Layout(f"{layer}, one Parquet file (yardstick)", views, files, size)
+
+
+def describe_lake(name: str, lake: Path, layer: str, tables: tuple[str, ...]) -> Layout:
+    """Return the live version of a lake's tables as a layout."""
     from lakeops.delta import get_parts, open_table
 
-    for table in TABLES:
-        parts = get_parts(open_table(state.lake / "bronze" / "delta" / table))
-        state.files[table], state.bytes[table] = parts.height, int(parts["size_bytes"].sum())
+    places = {table: lake / layer / "delta" / table for table in tables}
+    parts = [get_parts(open_table(place)) for place in places.values()]
+    views = [make_view(table, f"delta_scan('{place}')") for table, place in places.items()]
+    return Layout(name, views, sum(p.height for p in parts), sum(int(p["size_bytes"].sum()) for p in parts))
 
 
-def ask(state: State) -> None:
-    """Run every query once in a fresh DuckDB, and note time, answer and what the plan says of the scans."""
-    from lakeops.warehouse import prepare_connection
-
-    with duckdb.connect() as connection:
-        prepare_connection(connection)
-        connection.execute("load delta")
-        connection.execute("set delta_scan_explain_files_filtered = false")
-        for table in TABLES:
-            scan = f"delta_scan('{state.lake / 'bronze' / 'delta' / table}')"
-            connection.execute(f"create view {table} as from {scan}")
-        for name, query in QUERIES.items():
-            cpu, wall = time.process_time(), time.perf_counter()
-            answer = connection.execute(query).fetchall()
-            state.wall.setdefault(name, []).append(time.perf_counter() - wall)
-            state.cpu.setdefault(name, []).append(time.process_time() - cpu)
-            state.answers[name] = answer
-            if name not in state.scans:
-                state.scans[name] = read_scans(connection, query)
-
-
-def read_scans(connection: duckdb.DuckDBPyConnection, query: str) -> list[str]:
-    """Return what the plan says of every scan: files and rows read, and filters."""
-    import json
-
-    plan = json.loads(connection.execute(f"explain (analyze, format json) {query}").fetchall()[0][-1])
-    found: list[str] = []
-
-    def walk(node: dict) -> None:
-        facts = node.get("extra_info", {})
-        if "Total Files Read" in facts:
-            filters = facts.get("Filters", [])
-            filters = [filters] if isinstance(filters, str) else filters
-            table = Path(facts.get("Filename(s)", "?/?").split(", ")[0]).parent.name
-            found.append(
-                f"{table}: files read {facts['Total Files Read']}, rows out {node.get('operator_cardinality', 0):,},"
-                f" filters {' and '.join(filters) or 'none'}"
-            )
-        for child in node.get("children", []):
-            walk(child)
-
-    walk(plan)
-    return sorted(found)
-
-
-def write_record(states: list[State], repeats: int) -> str:
-    """Return the record as Markdown."""
-    grown = states[0]
+def write_record(layers: dict[str, list[Layout]], repeats: int, days: int, gold_days: int) -> str:
+    """Return the record with the plans, as Markdown."""
     lines = [
         "# Before and after optimise",
         "",
-        f"Made by `python scripts/bench/bench.py --only optimise` on {dt.datetime.now(dt.UTC):%Y-%m-%d}, "
+        f"Made by `python scripts/bench/bench.py --only queries` on {dt.datetime.now(dt.UTC):%Y-%m-%d}, "
         f"{os.cpu_count()} cores, Python {platform.python_version()}, DuckDB {duckdb.__version__}; "
         f"load average while it ran: {os.getloadavg()[1]:.0f}. Do not edit: run it again.",
         "",
-        f"The lake: {DAYS} days, each its own file and its own load; {ORDERS:,} orders and {LINES:,} order lines a day."
-        f" *Optimised*: `lakeops optimize`, both tables sorted by their business date. *Z-ordered*: `bronze.orders` by "
-        f"`{', '.join(ZORDER)}` instead. All three gave the same answers. Times are medians of {repeats} runs in turn; "
-        "CPU time, of all threads, is the one to compare where the machine was busy.",
-        "",
-        "| table | layout | files | MiB |",
-        "|---|---|---:|---:|",
+        f"Bronze: {days} days, each its own file and its own load; {ORDERS:,} orders and {LINES:,} order lines a day."
+        f" Gold: {gold_days} generated days at scale 1.0, each its own run of the main job. *Optimised*:"
+        f" `lakeops optimize`, sorted by the business date. *Z-ordered*: `bronze.orders` by `{', '.join(ZORDER)}`,"
+        f" `gold.fct_sales` by `{', '.join(GOLD_ZORDER)}` instead. All layouts gave the same answers. Times are medians"
+        f" of {repeats} runs in turn; CPU time, of all threads, is the one to compare where the machine was busy.",
     ]
-    for table in TABLES:
-        lines += [f"| bronze.{table} | {s.name} | {s.files[table]} | {s.bytes[table] / 2**20:.1f} |" for s in states]
-    lines += ["", "| query | layout | wall ms | CPU ms | CPU, of as it grew |", "|---|---|---:|---:|---:|"]
-    for query in QUERIES:
-        for state in states:
-            wall, cpu = (1000 * statistics.median(times[query]) for times in (state.wall, state.cpu))
-            share = cpu / (1000 * statistics.median(grown.cpu[query]))
-            lines.append(f"| {query} | {state.name} | {wall:,.0f} | {cpu:,.0f} | {share:.2f} |")
-    lines += ["", "## The plans' scans", ""]
-    for query, text in QUERIES.items():
-        lines += [f"**{query}**", "```sql", text, "```", "```"]
-        for state in states:
-            lines += [f"{state.name}: {scan}" for scan in state.scans[query]]
-        lines += ["```", ""]
+    for layer, queries in (("bronze", QUERIES), ("gold", GOLD_QUERIES)):
+        layouts = layers[layer]
+        lines += ["", f"## {layer.capitalize()}", "", "| layout | files | MiB |", "|---|---:|---:|"]
+        lines += [f"| {one.name} | {one.files} | {one.bytes / 2**20:.1f} |" for one in layouts]
+        lines += ["", "| query | layout | wall ms | CPU ms | CPU, of as it grew |", "|---|---|---:|---:|---:|"]
+        for query in queries:
+            for one in layouts:
+                wall, cpu = (1000 * one.get_median(query, what) for what in ("wall", "cpu"))
+                share = cpu / (1000 * layouts[1].get_median(query, "cpu"))
+                lines.append(f"| {query} | {one.name} | {wall:,.0f} | {cpu:,.0f} | {share:.2f} |")
+        lines += ["", f"### The plans' scans, {layer}", ""]
+        for query, text in queries.items():
+            lines += [f"**{query}**", "```sql", text, "```", "```"]
+            lines += [f"{one.name}: {scan}" for one in layouts[1:] for scan in one.said[0][query]["scans"]]
+            lines += ["```", ""]
     return "\n".join(lines).rstrip() + "\n"

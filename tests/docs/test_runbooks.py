@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ROOT / "runbooks"
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "Confirm it is over", "Why it happens"]
 INDEX = RUNBOOKS / "README.md"
-FILES = sorted(file for file in RUNBOOKS.glob("*.md") if file not in (INDEX, RUNBOOKS / "operations.md"))
+# About what was measured; not about something that goes wrong.
+REPORTS = [RUNBOOKS / "operations.md", RUNBOOKS / "performance.md"]
+FILES = sorted(file for file in RUNBOOKS.glob("*.md") if file not in (INDEX, *REPORTS))
 # Which the issue asks for by name; the file that answers.
 ASKED_FOR = [
     "exit-10-contract", "exit-11-raw-file-refused", "alert-quarantine-grows", "exit-12-bronze-commit", "dbt-killed",
