@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 
 from lakeops.files import write_whole
@@ -42,8 +43,8 @@ HEADER = re.compile(r"(<!-- recorded -->\n).*?(<!-- /recorded -->)", re.DOTALL)
 INSERTED = re.compile(r"(<!-- from (records/[\w-]+\.md) -->\n).*?(<!-- /from -->)", re.DOTALL)
 # A folder of some machine; not a URL, a relative path or a fraction.
 ABSOLUTE = re.compile(r"(?<![\w.:/~*…-])/[A-Za-z][\w.-]*/[\w.-]+")
-# A longer outcome is cut in its middle, a longer line at its end, and both say so.
-LINES, WIDTH = 36, 200
+# What is longer is cut and says so: lines that begin alike after so many, an outcome in its middle, a line at its end.
+ALIKE, LINES, WIDTH = 12, 44, 180
 
 
 class RecordError(Exception):
@@ -147,12 +148,17 @@ def find_machine(said: str) -> str:
 
 def shorten(lines: list[str]) -> list[str]:
     """Return lines that a page can hold; what was left out is said."""
-    if len(lines) > LINES:
+    kept = []
+    for _, group in groupby(lines, key=lambda line: line.split()[:1]):
+        alike = list(group)
+        kept += alike[:ALIKE]
+        if len(alike) > ALIKE:
+            kept.append(f"… {len(alike) - ALIKE} more like these …")
+    if len(kept) > LINES:
         half = LINES // 2
-        left_out = len(lines) - 2 * half
-        lines = [*lines[:half], f"… {left_out} more lines …", *lines[-half:]]
-    lines = [line.rstrip() for line in lines]
-    return [line if len(line) <= WIDTH else f"{line[: WIDTH - 1].rstrip()}…" for line in lines]
+        kept = [*kept[:half], f"… {len(kept) - 2 * half} more lines …", *kept[-half:]]
+    kept = [line.rstrip() for line in kept]
+    return [line if len(line) <= WIDTH else f"{line[: WIDTH - 1].rstrip()}…" for line in kept]
 
 
 def describe_run(text: str, seconds: float, load: float) -> str:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ROOT / "runbooks"
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "Confirm it is over", "Why it happens"]
 INDEX = RUNBOOKS / "README.md"
+# operations.md is recorded, not played: test_operations.py.
 FILES = sorted(file for file in RUNBOOKS.glob("*.md") if file not in (INDEX, RUNBOOKS / "operations.md"))
 # Which the issue asks for by name; the file that answers.
 ASKED_FOR = [
