@@ -9,10 +9,10 @@ METRICS ?= lakeops.prom
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo incremental load status quality report docs metrics upkeep test-data test crashtest prove drill bench bench-full holidays commands elementary lint check clean
+.PHONY: help env demo incremental load status quality report docs metrics upkeep test-data test crashtest prove drill operations-record bench bench-full holidays commands elementary lint check clean
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp stands for the installed environment: made again only when what is to be installed changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -77,6 +77,10 @@ bench-full: env $(VENV)/.installed-bench ## The same with 50,000 files, 5 GB in 
 
 drill: env ## Rehearse every disaster on a small lake, and write the table of the README (some minutes)
 	@$(BIN)/lakeops drill all --record
+	@$(BIN)/python scripts/operations/record.py --tables
+
+operations-record: env ## Type the commands of runbooks/operations.md on a fresh lake, and write what they said (minutes)
+	@$(BIN)/python scripts/operations/record.py
 
 holidays: env ## Write dbt/seeds/public_holidays.csv anew, after a new version of its library in pyproject.toml
 	@$(BIN)/python scripts/reference/public_holidays.py

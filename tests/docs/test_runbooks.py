@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ROOT / "runbooks"
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation", "Confirm it is over", "Why it happens"]
 INDEX = RUNBOOKS / "README.md"
-# About what was measured; not about something that goes wrong.
+# About what was measured, not about something that goes wrong; recorded, not played: test_operations.py, test_bench.py.
 REPORTS = [RUNBOOKS / "operations.md", RUNBOOKS / "performance.md"]
 FILES = sorted(file for file in RUNBOOKS.glob("*.md") if file not in (INDEX, *REPORTS))
 # Which the issue asks for by name; the file that answers.

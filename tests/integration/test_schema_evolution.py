@@ -118,3 +118,17 @@ def test_a_file_with_too_many_bad_rows_is_refused_with_its_gate(project):
     assert "4 expectations evaluated, 3 passed, 1 failed" in reason
     assert "sale_id bad_value: 2 row(s)" in reason
     assert "line 2" in reason
+
+
+def test_why_a_file_is_refused_quotes_nothing_personal(project):
+    project.change_contract(
+        'data_type: "decimal(12,2)"', 'data_type: "decimal(12,2)", config: {meta: {personal: true}}'
+    )
+    project.change_contract("on_new_column: evolve", "on_bad_value: refuse")
+    project.land("sales/1.csv", sales((1, DAY, "jo@ex.org")))
+    project.land("sales/2.csv", sales(("seven", DAY, 1)))
+    reasons = dict(project.load().refused)
+    assert "amount bad_value: 1 row(s), e.g. line 2" in reasons["data_raw/sales/1.csv"]
+    assert "jo@ex.org" not in reasons["data_raw/sales/1.csv"]
+    assert "seven" in reasons["data_raw/sales/2.csv"]
+    assert "jo@ex.org" not in str(project.sql("from manifest_processed_files"))

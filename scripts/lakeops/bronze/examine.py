@@ -127,6 +127,8 @@ class _Gate:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
+        # What is said goes to the ledger, the log and the alert: of a person's data, only where it stands.
+        self._personal = {column.name for column in contract.columns if column.personal}
         self._refuses = False
         self._counts: dict[tuple[str, str], int] = {}
         self._examples: dict[tuple[str, str], list[str]] = {}
@@ -144,7 +146,7 @@ class _Gate:
             self._counts[failed] = self._counts.get(failed, 0) + 1
             examples = self._examples.setdefault(failed, [])
             if len(examples) < 3:
-                examples.append(f"line {row}: {detail}")
+                examples.append(f"line {row}" if column in self._personal else f"line {row}: {detail}")
 
     def close(self, examined: Examined) -> None:
         """Raise RefusedFile if the contract says that a file like this is refused."""
