@@ -90,7 +90,7 @@ detach dbt_test_results_record;
 
 {#-
   dbt's id of what a test looks at: for a relationship, the table that holds the reference. A test of a source is
-  attached to nothing, and among what it depends on, the table it refers to stands first.
+  attached to nothing, and of two sources it depends on, the one it refers to stands first.
 -#}
 {% macro get_tested_id(node) %}
     {%- if node.resource_type == 'unit_test' -%}
