@@ -88,12 +88,16 @@ detach dbt_test_results_record;
     ]}) }}
 {% endmacro %}
 
-{#- dbt's id of what a test looks at: for a relationship, the table that holds the reference. -#}
+{#-
+  dbt's id of what a test looks at: for a relationship, the table that holds the reference. A test of a source is
+  attached to nothing, and of two sources it depends on, the one it refers to stands first.
+-#}
 {% macro get_tested_id(node) %}
     {%- if node.resource_type == 'unit_test' -%}
         {{ return(node.tested_node_unique_id or (node.depends_on.nodes | select('in', graph.nodes) | first)) }}
     {%- endif -%}
-    {{ return(node.attached_node or (node.depends_on.nodes | first)) }}
+    {%- set of_source = node.depends_on.nodes | select('in', graph.sources) | list if node.test_metadata else [] -%}
+    {{ return(node.attached_node or (of_source | last or (node.depends_on.nodes | first))) }}
 {% endmacro %}
 
 {#- The tables whose rows can be counted: they are there and, if they are views, no test on them errored. -#}

@@ -294,8 +294,9 @@ def find_untested(manifest: Path) -> Untested | None:
     for test in (node for node in nodes if node["resource_type"] == "test"):
         looks_at = [test["attached_node"]] if test.get("attached_node") else test["depends_on"]["nodes"]
         named = {test.get("column_name")} | _list_named_columns(test)
-        # A relationship reads two tables, and tests the first.
-        for thing in looks_at[:1] if test.get("test_metadata") else looks_at:
+        # A relationship of a source reads two tables: the one it refers to, then the one it tests.
+        of_source = [name for name in looks_at if name in project["sources"]] if test.get("test_metadata") else []
+        for thing in of_source[-1:] or looks_at:
             tested.setdefault(thing, set()).update(named)
     proved = {name for test in project.get("unit_tests", {}).values() for name in test["depends_on"]["nodes"]}
     bare = {key: [name for name in things[key]["columns"] if name not in tested[key]] for key in things.keys() & tested}

@@ -35,8 +35,9 @@ _PERSONAL = re.compile(
 )
 _IS_KEY = re.compile(r"(^|_)(id|key|no|nr|number|code)$")
 _CHANGED = re.compile(r"updat|modif|chang|valid|effective")
-# Real files have bad rows. A type or a key that nearly all rows keep is the one that was meant.
-MISFITS = 0.02
+# Real files have bad rows. A type or a key that nearly all rows keep is the one that was meant; of a few rows, all but
+# one: the first file of a small business has forty, and one bad date must not make text of a column.
+MISFITS, FEW_ROWS = 0.02, 20
 _FOLDER = re.compile(r"^([a-z_][a-z0-9_]*)=(.+)$")
 
 
@@ -299,6 +300,7 @@ def _guess_type(present: pl.Series) -> tuple[str, str]:
         return "varchar", "empty in all rows read: text, until a value says more"
     if present.dtype != pl.String:
         return _name_typed(present.dtype)
+    nearly = ""
     scale = present.str.extract(r"^[+-]?\d{1,14}\.(\d{1,8})$").str.len_chars().max() or 0
     for data_type, said in (
         (DataType("bigint"), "whole numbers"),
@@ -308,14 +310,20 @@ def _guess_type(present: pl.Series) -> tuple[str, str]:
         (DataType("timestamp"), "moments"),
     ):
         misfits = present.filter(cast_losslessly(present, data_type, "UTC").is_null())
-        if len(misfits) <= len(present) * MISFITS:
+        if len(misfits) <= _count_allowed(len(present)):
             return str(data_type), said + _name_examples(present, misfits, data_type)
+        if len(misfits) < len(present) / 2:
+            nearly = f"; {data_type}, but that {len(misfits):,} of {len(present):,} do not fit, such as {misfits[0]!r}"
     if present.str.contains(r"^\s*[\[{]").all():
         return "json", "nested in the file"
     if present.str.contains(r"^\d+$").all():
         zeros = present.filter(present.str.starts_with("0"))
         return "varchar", f"digits with leading zeros, for example {zeros[0]}" if len(zeros) else "digits, too many"
-    return "varchar", "text"
+    return "varchar", "text" + nearly
+
+
+def _count_allowed(rows: int) -> float:
+    return max(rows * MISFITS, 1 if rows >= FEW_ROWS else 0)
 
 
 def _name_examples(present: pl.Series, misfits: pl.Series, data_type: DataType) -> str:
@@ -373,7 +381,9 @@ def _guess_key(frame: pl.DataFrame, names: list[str]) -> tuple[list[str], str, b
         if columns in sent_again:
             return columns, "comes once in each file, and again in others", True
         repeats = count_repeats(columns)
-        if repeats <= allowed:
+        # One that comes again in another file is a newer state, and not a bad row.
+        is_bad_row = repeats <= _count_allowed(frame.height) and repeats == count_repeats([*columns, "_file"])
+        if repeats <= allowed or is_bad_row:
             return (
                 columns,
                 f"{repeats:,} row(s) have one that came before" if repeats else "no two rows share one",

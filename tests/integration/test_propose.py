@@ -79,6 +79,19 @@ def test_a_value_that_hardly_ever_fits_is_named_and_does_not_decide(tmp_path: Pa
     assert "1 of 101 do not fit (they are for quarantine), such as 'soon'" in text
 
 
+def test_one_bad_row_of_forty_decides_nothing(tmp_path: Path):
+    raw = tmp_path / "data_raw"
+    raw.mkdir()
+    rows = [f"{n},2024-04-{n % 28 + 1:02d},{'1/4/2024' if n % 4 == 0 else '2024-04-01'}" for n in range(1, 41)]
+    rows[11] = "12,31/02/2024,2024-04-01"
+    (raw / "owners.csv").write_text("\n".join(["owner_id,joined_on,seen_on", *rows, "7,2024-04-09,2024-04-01", ""]))
+    text = propose_contract(list_files([raw]), raw, "clinic")
+    assert "key: [owner_id]       # 1 row(s) have one that came before" in text
+    assert "data_type: date    # days, for example 2024-04-02; 1 of 41 do not fit" in text
+    # Too many to be bad rows: text it is, and the person who edits the contract is told how near it was.
+    assert "data_type: varchar    # text; date, but that 9 of 41 do not fit, such as '1/4/2024'" in text
+
+
 def test_what_cannot_be_looked_at_is_one_clear_error(tmp_path: Path):
     raw = land(tmp_path)
     with pytest.raises(UsageError, match="no such file"):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from conftest import DAY, Project, items, sales
 from lakeops import pipeline
+from lakeops.errors import UsageError
+from lakeops.warehouse import count_quarantine, list_quarantine
 
 
 def statuses(project: Project) -> list[tuple]:
@@ -103,3 +108,10 @@ def test_a_replay_killed_before_the_ledger_is_read_back_from_its_commit(project,
     assert pipeline.run_replay(project.settings, None, None) == []
     assert statuses(project) == [(2, "replayed")]
     assert len(project.rows("sales")) == 1
+
+
+def test_a_warehouse_that_was_never_loaded_into_is_one_clear_error(tmp_path: Path):
+    warehouse = tmp_path / "duckdb" / "warehouse.duckdb"
+    for look in (partial(count_quarantine, warehouse), partial(list_quarantine, warehouse, limit=20)):
+        with pytest.raises(UsageError, match="does not know the quarantine yet"):
+            look(None, None, everything=False)

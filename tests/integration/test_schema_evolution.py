@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conftest import DAY, Project, sales
+from lakeops import report
 from lakeops.errors import ContractError
 
 
@@ -17,11 +18,14 @@ def history(project: Project, table: str = "sales") -> list[tuple]:
     )
 
 
-def test_a_new_column_in_a_file_is_written_down_with_its_batch(project):
+def test_a_new_column_in_a_file_is_told_and_written_down_with_its_batch(project, capsys):
     project.land("sales/1.csv", sales((1, DAY, 1)))
     project.load()
     project.land("sales/2.csv", "sale_id,sale_dt,amount,note\n2,2024-04-01,2,hi\n")
-    batch = project.load().batches[0]
+    outcome = project.load()
+    report.show_loads([outcome])
+    assert "column taken in: bronze.sales.note, " in capsys.readouterr().err
+    batch = outcome.batches[0]
     assert history(project) == [("note", "added", None, "varchar", batch)]
     project.load()
     assert len(history(project)) == 1

@@ -170,3 +170,20 @@ def test_what_was_not_tested_reads_neither_as_failed_nor_as_good(shop: Clone):
     asked = "select status, failures, pass_rate from {} where {} = 'not_null_broken_number'"
     assert shop.query(asked.format("dbt_test_results", "test_name")) == [["skipped", "NULL", "0.0"]]
     assert shop.query(asked.format("data_quality_metrics", "check_name")) == [["skipped", "NULL", "0.0"]]
+
+
+def test_a_relationship_of_a_source_is_recorded_with_the_table_that_holds_the_reference(shop: Clone):
+    contract = shop.root / "dbt" / "models" / "bronze" / "retail.yml"
+    text = contract.read_text()
+    to = ("\"source('bronze', 'orders')\"", "ref('silver_events')")
+    tests = [
+        f"relationships: {{arguments: {{to: {one}, field: customer_id}}, config: {{severity: warn}}}}" for one in to
+    ]
+    contract.write_text(text.replace("data_tests: [not_null]", f"data_tests: [not_null, {', '.join(tests)}]", 1))
+    shop.run("dbt test -s source:bronze.customers,test_name:relationships", folder="dbt", LAKEOPS_TEST_SCOPE="new")
+    contract.write_text(text)
+    found = shop.query(
+        "select table_name, status, failures, rows_tested from dbt_test_results"
+        " where test_name like 'source_relationships_bronze_customers%'"
+    )
+    assert found == [["bronze.customers", "warn", "2", "2"]] * 2

@@ -165,7 +165,7 @@ def incremental(raw: RawOption = None, as_json: JsonOption = False) -> None:
         report.show_run(*facts)
     pipeline.raise_if_failed(outcome)
     if not as_json:
-        report.show_next_steps()
+        report.show_next_steps(outcome.published)
 
 
 quality = typer.Typer(
@@ -366,7 +366,7 @@ def demo() -> None:
     outcome = pipeline.run_demo(load_settings())
     report.show_run(outcome.loads, outcome.steps, outcome.published, outcome.seconds)
     pipeline.raise_if_failed(outcome)
-    report.show_next_steps()
+    report.show_next_steps(outcome.published)
 
 
 app.add_typer(contracts.contract, name="contract")

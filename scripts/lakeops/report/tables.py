@@ -69,6 +69,8 @@ def show_loads(loads: list[LoadOutcome]) -> None:
             warnings[name] = warnings.get(name, 0) + count
     for name, count in warnings.items():
         say(f"warning: {name}: {count:,} row(s) fail, and were loaded")
+    for name in dict.fromkeys(f"{tally.contract.name}.{column}" for tally in tallies for column in tally.new_columns):
+        say(f"column taken in: {name}, which its contract does not have; declare it there")
     for load in loads:
         batches = ", ".join(map(str, load.batches))
         done = f"loaded as batch {batches}" if batches else "nothing new: nothing was committed"
@@ -215,11 +217,14 @@ def collect_run(
     }
 
 
-def show_next_steps() -> None:
-    """Print where to look after a good run."""
+def show_next_steps(published: list[Published] | None) -> None:
+    """Print where to look after a good run; of the tables that readers see, a fact says most."""
+    models = [table.model for table in published or []]
+    shown = next((model for model in models if model.startswith("fct_")), models[0] if models else None)
+    query = f"from gold.{shown} limit 5" if shown else "show all tables"
     say(
         'next: make status; duckdb duckdb/warehouse.duckdb "from data_quality_metrics"; '
-        'for readers: duckdb duckdb/serving.duckdb "from gold.fct_sales limit 5"'
+        f'for readers: duckdb duckdb/serving.duckdb "{query}"'
     )
 
 

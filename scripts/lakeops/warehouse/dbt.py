@@ -127,9 +127,11 @@ def _describe_outcome(command: str, result: Any, seconds: float) -> DbtOutcome:
 
 def _describe(entry: Any, status: str) -> tuple[str, str, str, str, str]:
     node = entry.node
-    # A test on a source has no attached node; what it reads stands among its dependencies. A model is its own table.
+    # A test on a source has no attached node; what it reads stands among its dependencies, and of a relationship the
+    # table it refers to stands before it. A model is its own table.
     depends_on = node.depends_on.nodes if node.resource_type == "test" else []
-    looks_at = getattr(node, "attached_node", None) or next(iter(depends_on), node.unique_id)
+    sources = [name for name in depends_on if name.startswith("source.")] if hasattr(node, "test_metadata") else []
+    looks_at = getattr(node, "attached_node", None) or (sources[-1:] or depends_on[:1] or [node.unique_id])[0]
     stored = (getattr(node, "relation_name", None) or "") if status != "error" else ""
     return status, node.name, looks_at.split(".", 2)[-1], (entry.message or "").strip(), stored.replace('"', "")
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
+from lakeops.errors import UsageError
 from lakeops.warehouse.connection import connect
 
 
@@ -15,6 +18,10 @@ def count_quarantine(warehouse: Path, table: str | None, file: str | None, *, ev
     ----------
     table, file : only those of a table or a raw file; None for all.
     everything : also records that are no longer open.
+
+    Raises
+    ------
+    UsageError : the warehouse has no view of the quarantine.
     """
     return _select(
         warehouse,
@@ -29,7 +36,12 @@ def count_quarantine(warehouse: Path, table: str | None, file: str | None, *, ev
 def list_quarantine(
     warehouse: Path, table: str | None, file: str | None, *, everything: bool, limit: int
 ) -> list[dict[str, Any]]:
-    """Return records of the quarantine word for word, at most `limit`, in the order of file and line."""
+    """Return records of the quarantine word for word, at most `limit`, in the order of file and line.
+
+    Raises
+    ------
+    UsageError : the warehouse has no view of the quarantine.
+    """
     return _select(
         warehouse,
         "table_name, source_file, source_row, reason, column_name, detail, status, batch_id, raw_record",
@@ -44,14 +56,24 @@ def _select(
     warehouse: Path, columns: str, tail: str, table: str | None, file: str | None, *, everything: bool
 ) -> list[dict[str, Any]]:
     with connect(warehouse) as connection:
-        found = connection.execute(
-            f"""
-            select {columns} from main.quarantine
-            where ($table is null or table_name = split_part($table, '.', -1))
-                and ($file is null or source_file = $file)
-                and ($everything or status = 'open')
-            {tail}""",
-            {"table": table, "file": file, "everything": everything},
-        )
+        try:
+            found = connection.execute(
+                f"""
+                select {columns} from main.quarantine
+                where ($table is null or table_name = split_part($table, '.', -1))
+                    and ($file is null or source_file = $file)
+                    and ($everything or status = 'open')
+                {tail}""",
+                {"table": table, "file": file, "everything": everything},
+            )
+        except duckdb.CatalogException as error:
+            # A new clone, a load that found no usable contract, or a warehouse that somebody deleted.
+            raise UsageError(
+                "The warehouse does not know the quarantine yet.",
+                where=str(warehouse),
+                expected="the view quarantine, which each load makes sure of",
+                found=str(error).splitlines()[0],
+                next_step="lakeops load; if there is nothing new, it only makes the views",
+            ) from error
         names = [column[0] for column in found.description]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
