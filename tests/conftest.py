@@ -22,6 +22,8 @@ from lakeops.paths import Lake
 from lakeops.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
+# Build machines set it, users do not; with it, each of a thousand commands would compile the project anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 SHOP = """
 sources:
   - name: shop

@@ -78,6 +78,8 @@ def run(command: list[str], **environment: str) -> Run:
     ):
         words = [sys.executable, "-S", "-c", LAUNCH, str(cost.fileno()), *command]
         environment = os.environ | environment
+        # Build machines set it, users do not; with it, every command would compile the project anew.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         done = subprocess.run(words, env=environment, stdout=printed, stderr=said, pass_fds=(cost.fileno(),))
         for file in (printed, said, cost):
             file.seek(0)
