@@ -87,6 +87,14 @@ def _write_csv(header: tuple, rows: tuple) -> str:
     return out.getvalue()
 
 
+LONGEST_FIRST = ("docs", "warehouse", "functional", "integration", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first, each of which one worker takes whole: what is short fills the end."""
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.relative_to(ROOT / "tests").parts[0]))
+
+
 @dataclass(frozen=True)
 class Project:
     """A project of a test's own: contracts, landing zone, lake and warehouse in one folder."""
