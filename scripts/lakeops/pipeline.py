@@ -139,7 +139,6 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
                 contracts,
                 ledger,
                 run_id=run_id,
-                first_batch=get_next_batch(settings.lake, contracts),
                 clock=_now,
                 on_file=advance,
             )

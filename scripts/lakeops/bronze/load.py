@@ -24,7 +24,7 @@ from lakeops.bronze.examine import ROWS_IN_MEMORY, Examined, examine_file
 from lakeops.bronze.parts import take_out_files
 from lakeops.bronze.plan import Plan, Step, plan_without
 from lakeops.bronze.schema import record_schema_changes
-from lakeops.bronze.tables import get_current, get_quarantine_columns, get_truth, get_truth_columns
+from lakeops.bronze.tables import get_current, get_next_batch, get_quarantine_columns, get_truth, get_truth_columns
 from lakeops.contract import Column, Contract, Contracts
 from lakeops.delta import append, commit, ensure_table, get_folder, open_table, read_arrow_type, write_part
 from lakeops.judge.casts import get_polars_type
@@ -85,7 +85,6 @@ def commit_load(
     ledger: Ledger,
     *,
     run_id: str,
-    first_batch: int,
     clock: Callable[[], dt.datetime],
     on_file: Callable[[Step], None] = lambda _: None,
 ) -> LoadOutcome:
@@ -94,7 +93,6 @@ def commit_load(
     Parameters
     ----------
     plan : from `plan_load`, made under the lake's lock.
-    first_batch : id of the first batch; each further one is larger by one.
     clock : gives the time (UTC) that is written as `_ingested_at` and `recorded_at`.
     on_file : called once per examined file, for progress.
 
@@ -107,8 +105,10 @@ def commit_load(
     BronzeCommitError : a commit did not happen. What was committed before stays, and the next run goes on there.
     """
     outcome = LoadOutcome(run_id, skipped=len(plan.get_steps("skip", "seen")))
+    if len(plan.get_steps("skip")) == len(plan.steps):
+        return outcome  # on most nights; a batch id would be asked of every table
     record = contracts.get_record(NAME)
-    batch = _Batch(lake, contracts, ledger, run_id, first_batch, clock(), on_file)
+    batch = _Batch(lake, contracts, ledger, run_id, get_next_batch(lake, contracts), clock(), on_file)
     for steps in _cut_into_batches(plan):
         entries: list[Entry] = []
         committed = False

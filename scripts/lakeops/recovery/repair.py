@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 from deltalake import DeltaTable
 
-from lakeops.bronze import commit_load, get_next_batch, plan_load
+from lakeops.bronze import commit_load, plan_load
 from lakeops.bronze.tables import get_current, get_truth
 from lakeops.console import say
 from lakeops.contract import Contract, Contracts, load_contracts
@@ -397,7 +397,7 @@ def _reload(settings: Settings, contracts: Contracts, ledger: Ledger, entries: l
     outcome = commit_load(
         plan, settings.lake, contracts, ledger,
         run_id=f"{_now():%Y%m%dT%H%M%S}-{os.getpid()}",
-        first_batch=get_next_batch(settings.lake, contracts), clock=_now,
+        clock=_now,
     )  # fmt: skip
     for name, why in outcome.refused:
         say(f"warning: {name} is refused by today's contract: {why}")
