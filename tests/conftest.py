@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +21,7 @@ from lakeops import pipeline
 from lakeops.bronze import LoadOutcome
 from lakeops.paths import Lake
 from lakeops.settings import Settings
+from lakeops.warehouse import prepare_connection
 
 ROOT = Path(__file__).resolve().parents[1]
 # Build machines set it, users do not; with it, each of a thousand commands would compile the project anew.
@@ -87,6 +89,13 @@ def _write_csv(header: tuple, rows: tuple) -> str:
     return out.getvalue()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Install DuckDB's delta extension before there are workers: two that install it at once trip over each other."""
+    if not hasattr(config, "workerinput"):
+        with duckdb.connect() as connection:
+            prepare_connection(connection)
+
+
 LONGEST_FIRST = ("docs", "warehouse", "functional", "integration", "unit")
 
 
@@ -151,8 +160,6 @@ class Project:
 
     def sql(self, query: str) -> list[tuple]:
         """Ask the warehouse, as a process of its own would."""
-        import duckdb
-
         with duckdb.connect(str(self.settings.warehouse), read_only=True) as connection:
             return connection.execute(query).fetchall()
 
