@@ -21,7 +21,6 @@ from lakeops import pipeline
 from lakeops.bronze import LoadOutcome
 from lakeops.paths import Lake
 from lakeops.settings import Settings
-from lakeops.warehouse import prepare_connection
 
 ROOT = Path(__file__).resolve().parents[1]
 # Build machines set it, users do not; with it, each of a thousand commands would compile the project anew.
@@ -87,13 +86,6 @@ def _write_csv(header: tuple, rows: tuple) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([header, *rows])
     return out.getvalue()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Install DuckDB's delta extension before there are workers: two that install it at once trip over each other."""
-    if not hasattr(config, "workerinput"):
-        with duckdb.connect() as connection:
-            prepare_connection(connection)
 
 
 LONGEST_FIRST = ("docs", "warehouse", "functional", "integration", "unit")

@@ -1,6 +1,6 @@
 """The proof at length behind `make prove`: hundreds of sequences, others every time, and a build killed everywhere.
 
-Prints a line per 15 sequences and, at the end, the counts that the README quotes. Exits with 1 if anything differs,
+Prints a line per 15 sequences and, at the end, what was counted. Exits with 1 if anything differs,
 after Hypothesis has looked for the shortest sequence that shows it.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import time
@@ -115,12 +116,16 @@ def prepare_connection(connection: duckdb.DuckDBPyConnection) -> None:
 
     Installing writes below `~/.duckdb`, so that a plain `duckdb` command line finds the extension as well.
     """
-    installed = connection.execute(
-        "select installed from duckdb_extensions() where extension_name = 'delta'"
-    ).fetchone()  # fmt: skip
-    if not (installed and installed[0]):
-        folder = Path(duckdb_extension_delta.__file__).parent / "extensions" / f"v{duckdb.__version__}"
-        connection.execute(f"install '{folder / 'delta.duckdb_extension'}'")
+    folder = Path(duckdb_extension_delta.__file__).parent / "extensions" / f"v{duckdb.__version__}"
+    extension = folder / "delta.duckdb_extension"
+    with extension.open("rb") as file:
+        # DuckDB calls it installed when half of its two files are there: of two first commands at once, one failed.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        installed = connection.execute(
+            "select installed from duckdb_extensions() where extension_name = 'delta'"
+        ).fetchone()
+        if not (installed and installed[0]):
+            connection.execute(f"install '{extension}'")
     connection.execute("set TimeZone = 'UTC'")
 
 
