@@ -10,9 +10,11 @@ import os
 from pathlib import Path
 
 from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt_common.exceptions import DbtRuntimeError
 
 from lakeops.bronze import check_tables, ensure_lake
 from lakeops.contract import load_contracts
+from lakeops.errors import LakeopsError
 from lakeops.ledger import load_ledger
 from lakeops.settings import load_settings
 from lakeops.warehouse import ensure_views, find_lake, prepare_connection
@@ -26,6 +28,13 @@ class Plugin(BasePlugin):
         self.target = plugin_config["target"]
 
     def configure_connection(self, conn) -> None:
+        try:
+            self._prepare(conn)
+        except LakeopsError as error:
+            # Any other error comes out of dbt as a traceback.
+            raise DbtRuntimeError(str(error)) from None
+
+    def _prepare(self, conn) -> None:
         settings = load_settings(target=self.target)
         contracts = load_contracts(settings.models)
         prepare_connection(conn)

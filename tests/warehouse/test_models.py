@@ -116,5 +116,14 @@ def test_a_target_has_a_lake_and_a_warehouse_of_its_own(built: Clone):
     assert built.query("select count(*) from manifest_processed_files") == before
 
 
+def test_dbt_holds_no_more_memory_than_it_may(built: Clone):
+    said = built.run(
+        "dbt show --inline \"select current_setting('memory_limit')\"", folder="dbt", LAKEOPS_MEMORY="1GiB"
+    )
+    assert "1.0 GiB" in said.stdout
+    said = built.run("dbt run -s dim_store", expect=2, folder="dbt", LAKEOPS_MEMORY="plenty")
+    assert "LAKEOPS_MEMORY" in said.stdout
+
+
 def test_a_target_that_is_none_is_one_clear_error(built: Clone):
     assert "dev, staging, prod" in built.run("lakeops status", expect=2, LAKEOPS_TARGET="production").stderr

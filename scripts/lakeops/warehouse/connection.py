@@ -14,10 +14,13 @@ from pathlib import Path
 import duckdb
 import duckdb_extension_delta
 
-from lakeops.errors import LakeopsError, LockedError
+from lakeops.errors import LakeopsError, LockedError, UsageError
 
 # A person's query holds the file for moments; a forgotten command line holds it for good.
 PATIENCE_SECONDS = 5.0
+# DuckDB's own default is four fifths of the machine, and it takes it; with this it spills to disk, and a full refresh
+# of 720 days took as long (runbooks/performance.md).
+MEMORY = "800MB"
 
 
 @contextmanager
@@ -35,7 +38,8 @@ def connect(
     Raises
     ------
     LockedError : another process still holds the file.
-    LakeopsError : the file is no DuckDB database, or was written by another version.
+    LakeopsError : the file is no DuckDB database, or was written by another version; or what it was asked needs more
+        memory than it may have.
     """
     warehouse.parent.mkdir(parents=True, exist_ok=True)
     give_up = time.monotonic() + patience
@@ -57,6 +61,14 @@ def connect(
     try:
         prepare_connection(connection)
         yield connection
+    except duckdb.OutOfMemoryException as error:
+        raise LakeopsError(
+            "DuckDB needs more memory than it may have.",
+            where=str(warehouse),
+            expected=f"at most {os.environ.get('LAKEOPS_MEMORY') or MEMORY}; it spills to disk what it can",
+            found=str(error).splitlines()[0],
+            next_step="set LAKEOPS_MEMORY to more, or ask for fewer rows or columns",
+        ) from error
     finally:
         connection.close()
 
@@ -112,9 +124,14 @@ def make_locked_error(warehouse: Path, program: str, process: str) -> LockedErro
 
 
 def prepare_connection(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make `delta_scan` work: install the extension from its wheel if this DuckDB lacks it; never from a download.
+    """Make `delta_scan` work, and bound memory: `LAKEOPS_MEMORY`, as DuckDB writes it, else MEMORY.
 
-    Installing writes below `~/.duckdb`, so that a plain `duckdb` command line finds the extension as well.
+    Installs the extension from its wheel if this DuckDB lacks it; never from a download. That writes below `~/.duckdb`,
+    so that a plain `duckdb` command line finds the extension as well.
+
+    Raises
+    ------
+    UsageError : `LAKEOPS_MEMORY` is no amount of memory.
     """
     folder = Path(duckdb_extension_delta.__file__).parent / "extensions" / f"v{duckdb.__version__}"
     extension = folder / "delta.duckdb_extension"
@@ -127,6 +144,17 @@ def prepare_connection(connection: duckdb.DuckDBPyConnection) -> None:
         if not (installed and installed[0]):
             connection.execute(f"install '{extension}'")
     connection.execute("set TimeZone = 'UTC'")
+    amount = os.environ.get("LAKEOPS_MEMORY") or MEMORY
+    try:
+        connection.execute("set memory_limit = ?", [amount])
+    except duckdb.Error as error:
+        raise UsageError(
+            "That is no amount of memory.",
+            where="LAKEOPS_MEMORY",
+            expected=f"a number with KB, MB, GB, KiB, MiB or GiB, such as {MEMORY}",
+            found=amount,
+            next_step="set it to one, or unset it",
+        ) from error
 
 
 def _explain_open(warehouse: Path, error: Exception) -> LakeopsError:
