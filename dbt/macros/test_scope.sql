@@ -49,14 +49,6 @@
     {{ return([]) }}
 {% endmacro %}
 
-{#- On-run-start: what the loader had committed before any test began; a test may not claim more. -#}
-{% macro note_batches() %}
-{%- if execute and flags.WHICH in ('test', 'build') %}
-    create or replace table dbt_state.batches_at_start as
-    select table_name, max(batch_id) as batch_id from {{ source('ops', 'manifest_processed_files') }} group by all
-{%- endif %}
-{% endmacro %}
-
 {#- How far each of these tests has got before this run, by id: {unique_id: number}; -1 is not at all. -#}
 {% macro get_tested_through(outcomes) %}
     {%- set through = {} -%}

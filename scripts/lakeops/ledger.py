@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
 
 import polars as pl
 from deltalake import DeltaTable
@@ -15,9 +15,11 @@ from lakeops.paths import Lake
 NAME = "manifest_processed_files"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One thing that happened to one file. The fields are the record's columns; see dbt/models/ops/ops.yml."""
+class Entry(NamedTuple):
+    """One thing that happened to one file. The fields are the record's columns; see dbt/models/ops/ops.yml.
+
+    A tuple, as are landings and steps: every start makes one of each for every file there ever was.
+    """
 
     source_file: str
     table_name: str | None
@@ -147,10 +149,8 @@ def read_entries(lake: Lake) -> list[Entry]:
     order = [name for name in ("entry_id", "recorded_at") if name in frame.columns]
     frame = frame.sort(order, nulls_last=False, maintain_order=True)
     # In the order of the fields, not by name: a ledger of 50,000 files is read at every start.
-    known = [
-        pl.col(entry.name) if entry.name in frame.columns else pl.lit(None).alias(entry.name) for entry in fields(Entry)
-    ]
-    return [Entry(*row) for row in frame.select(known).iter_rows()]
+    known = [pl.col(name) if name in frame.columns else pl.lit(None).alias(name) for name in Entry._fields]
+    return list(map(Entry._make, frame.select(known).rows()))
 
 
 def append_entries(lake: Lake, record: Record, entries: list[Entry], batch_id: int) -> None:
@@ -167,7 +167,7 @@ def append_entries(lake: Lake, record: Record, entries: list[Entry], batch_id: i
     """
     if entries:
         last = find_largest(open_table(lake.ops(NAME)), "entry_id")
-        rows = [asdict(entry) | {"entry_id": last + number} for number, entry in enumerate(entries, 1)]
+        rows = [entry._asdict() | {"entry_id": last + number} for number, entry in enumerate(entries, 1)]
         append(lake.ops(NAME), make_frame(record, rows), batch_id)
 
 

@@ -37,7 +37,7 @@ A flag beats the environment, and the environment the default. Relative paths ar
 | `LAKEOPS_TARGET` | `dev`, `staging` or `prod`: [environments](../runbooks/environments.md) | `dev` |
 | `LAKEOPS_MASK_SALT` | salt of masked personal data: [rotate](../runbooks/rotate-the-salt.md) | only `dev` builds |
 | `LAKEOPS_ALERT_WEBHOOK` | address that alerts are posted to: [alerts](alerts.md) | they are in the lake only |
-| `LAKEOPS_MEMORY` | what DuckDB holds before it spills to disk: [performance](../runbooks/performance.md) | `800MB` |
+| `LAKEOPS_MEMORY` | what DuckDB holds before it spills to disk: [performance](../runbooks/performance.md) | `600MB` |
 | `LAKEOPS_SAMPLE_FILES` | in `dev`, look at so many files of each table only | all |
 | `LAKEOPS_DEFER_TO` | DuckDB file that `dbt run --defer` takes the rest from: [models](models.md#ways-to-run) | |
 | `LAKEOPS_BACKUP_DIR` | for the weekly job's backups: [scheduled runs](../runbooks/scheduled-runs.md) | no backup |

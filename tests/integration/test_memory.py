@@ -34,7 +34,7 @@ def test_what_cannot_go_to_disk_says_which_setting_to_change(warehouse: Path):
 def test_without_a_setting_it_is_no_share_of_the_machine(warehouse: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("LAKEOPS_MEMORY")
     with connect(warehouse) as connection:
-        assert connection.execute("select current_setting('memory_limit')").fetchone() == ("762.9 MiB",)
+        assert connection.execute("select current_setting('memory_limit')").fetchone() == ("572.2 MiB",)
 
 
 def test_what_is_no_amount_is_refused(warehouse: Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,6 +6,7 @@
     provides: {key: expr}     the input brings new keys: how to make this model's key from `changed`
     on: <sql>                 the input is looked up: which rows of `this` depend on `changed`
     flag: has_known_customer  only whether the key exists matters: look up the rows of `this` whose flag says otherwise
+    unless: <sql>           rows of `this` that came out right already: those for which `input` has a row like that
   `changed` has the columns of the input's own key and, for a model, `is_present` (false: the key is gone). An input
   that has all columns of this model's key provides them, if nothing else is said; any other is looked up by its key.
 -#}
@@ -39,6 +40,7 @@
             {%- if entry.flag %}{% do terms.append('this.' ~ entry.flag ~ ' <> changed.is_present') %}{% endif -%}
             {%- do input.update({'on': terms | join(' and ')}) -%}
         {%- endif -%}
+        {%- do input.update({'unless': entry.unless}) -%}
         {%- do inputs.append(input) -%}
     {%- endfor -%}
     {{ return(inputs) }}
@@ -67,12 +69,11 @@
     {%- for input in inputs -%}
         {%- if input.kind == 'source' -%}
             {%- set touched = input.name ~ ' touched' -%}
-            {%- set of_table = " where table_name = '" ~ input.table ~ "' and batch_id > " ~ low.get(touched, -1) -%}
+            {%- set of_table = " where table_name = '" ~ input.table ~ "'" -%}
             {%- do questions.append("select '" ~ input.name ~ "' as input, max(_batch_id) as high, null as other,"
                 ~ " null as vanished from " ~ input.relation ~ " where _batch_id > " ~ low.get(input.name, -1)) -%}
-            {%- do questions.append("select '" ~ touched ~ "', max(batch_id), (select max(batch_id) from "
-                ~ source('ops', 'manifest_processed_files') ~ of_table ~ "), null from "
-                ~ source('ops', 'touched_keys') ~ of_table) -%}
+            {%- do questions.append("select '" ~ touched ~ "', max(touched_id), max(batch_id), null"
+                ~ " from dbt_state.batches_at_start" ~ of_table) -%}
         {%- else -%}
             {%- set of_input = " where model = '" ~ input.name ~ "'" -%}
             {%- do questions.append("select '" ~ input.name ~ "', max(revision), max(rebuilt_revision),"
@@ -112,7 +113,7 @@
         select
             revisions.checksum,
             revisions.lake = lake_root(),
-            coalesce((select max(batch_id) from " ~ source('ops', 'manifest_processed_files') ~ "), -1)
+            coalesce((select max(batch_id) from dbt_state.batches_at_start), -1)
                 >= coalesce((select max(watermark) from dbt_state.watermarks
                     where model = '" ~ model.name ~ "' and input like '%.%'), -1)
         from dbt_state.revisions
@@ -164,6 +165,9 @@
     select {% for column in key %}this.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
     from {{ this }} as this
     semi join ({{ select_changed(input, plan) }}) as changed on {{ input.on }}
+    {%- if input.unless %}
+    where not exists (select 1 from {{ input.relation }} as input where {{ input.unless }})
+    {%- endif %}
     {%- endif %}
 {% endmacro %}
 

@@ -5,6 +5,7 @@
     watermarks     one row per model and input: up to which batch (bronze) or revision (model) the input is taken in
     vanished_keys  keys that a build removed from a model; who reads the model must recompute them
     tested         one row per test that ever held: up to which batch or revision (see test_scope.sql)
+    batches_at_start  the last batch of each table's files and touched keys as of the start of this run
     dropped_columns  columns that bronze has and their contract no longer declares, as of the start of this run
 -#}
 {% macro create_state_tables() %}
@@ -25,6 +26,20 @@
     select table_name, column_name from {{ source('ops', 'schema_history') }}
     group by all having arg_max(change, recorded_at) = 'dropped';
     {%- endif %}
+{% endmacro %}
+
+{#-
+  On-run-start: what the loader had committed before any model or test began; a test may not claim more, and a model
+  leaves what comes later to the next run. Asked once: the ledger is read whole, and there are twenty models.
+-#}
+{% macro note_batches() %}
+{%- if execute %}
+    create or replace table dbt_state.batches_at_start as
+    select table_name, files.batch_id, keys.batch_id as touched_id
+    from (select table_name, max(batch_id) as batch_id from {{ source('ops', 'manifest_processed_files') }} group by all) as files
+    full join (select table_name, max(batch_id) as batch_id from {{ source('ops', 'touched_keys') }} group by all) as keys
+        using (table_name)
+{%- endif %}
 {% endmacro %}
 
 {#-

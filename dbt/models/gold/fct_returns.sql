@@ -3,7 +3,9 @@
     meta={'affected_by': [
         {'ref': 'silver_returns'},
         {'ref': 'silver_orders'},
-        {'ref': 'dim_product'},
+        {'ref': 'dim_product', 'unless': "input.product_key = this.product_key and input.product_key <> -1
+            and coalesce(this.order_date, this.date) >= input.valid_from
+            and coalesce(this.order_date, this.date) < coalesce(input.valid_to, date '9999-12-31')"},
         {'ref': 'silver_customers', 'flag': 'has_known_customer'},
         {'ref': 'dim_store', 'flag': 'has_known_store'}
     ]}

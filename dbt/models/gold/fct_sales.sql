@@ -3,7 +3,8 @@
     meta={'affected_by': [
         {'ref': 'silver_order_lines'},
         {'ref': 'silver_orders'},
-        {'ref': 'dim_product'},
+        {'ref': 'dim_product', 'unless': "input.product_key = this.product_key and input.product_key <> -1
+            and this.date >= input.valid_from and this.date < coalesce(input.valid_to, date '9999-12-31')"},
         {'ref': 'silver_customers', 'flag': 'has_known_customer'},
         {'ref': 'dim_store', 'flag': 'has_known_store'},
         {'ref': 'silver_exchange_rates', 'on': "this.currency = changed.currency and this.currency <> 'AUD'
@@ -60,20 +61,27 @@ rates as (
     where rate_to_aud > 0 and currency <> 'AUD'
 ),
 
+-- Of each day and currency, not of each line: an ASOF join sorts and holds all it is given.
+rates_of_days as (
+    select days.date, days.currency, rates.date as rate_date, rates.rate_to_aud
+    from (select distinct order_dt_local as date, currency from {{ ref('silver_orders') }}) as days
+    asof join rates on days.currency = rates.currency and days.date >= rates.date
+),
+
 converted as (
     select
         netted.*,
-        rates.date as rate_date,
+        rates.rate_date,
         case when netted.currency = 'AUD' then 1 else rates.rate_to_aud end as rate_to_aud,
         case
             when not netted.has_known_order then 'assumed'
             when netted.currency = 'AUD' then 'identity'
-            when rates.date is null then 'missing'
-            when rates.date = netted.date then 'day'
+            when rates.rate_date is null then 'missing'
+            when rates.rate_date = netted.date then 'day'
             else 'last_known'
         end as rate_source
     from netted
-    asof left join rates on netted.currency = rates.currency and netted.date >= rates.date
+    left join rates_of_days as rates on netted.currency = rates.currency and netted.date = rates.date
 )
 
 select

@@ -11,7 +11,7 @@ import datetime as dt
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -136,8 +136,8 @@ def write_off(
 ) -> None:
     """Write down that the rows of some files are no longer in bronze, and cannot be loaded again."""
     entries = [
-        replace(entry, status="superseded", run_id=run_id, batch_id=batch_id, recorded_at=now, seconds=None,
-                reason="its rows were lost with the table, and the raw file is gone")
+        entry._replace(status="superseded", run_id=run_id, batch_id=batch_id, recorded_at=now, seconds=None,
+                       reason="its rows were lost with the table, and the raw file is gone")
         for entry in lost
     ]  # fmt: skip
     append_entries(lake, contracts.get_record(NAME), entries, batch_id)
@@ -335,8 +335,7 @@ def _commit_table(
     if gathered.quarantined:
         append(batch.lake.quarantine(contract.table), pl.concat(gathered.quarantined), batch.batch_id)
     superseded = [
-        replace(
-            live,
+        live._replace(
             status="superseded",
             batch_id=batch.batch_id,
             rows_batch_id=None,
@@ -354,12 +353,12 @@ def _commit_table(
         gathered.adds + adds,
         removes,
         batch.batch_id,
-        {"batch_id": batch.batch_id, "run_id": batch.run_id, "entries": [asdict(entry) for entry in entries]},
+        {"batch_id": batch.batch_id, "run_id": batch.run_id, "entries": [entry._asdict() for entry in entries]},
     )
     if contract.load.keeps_changes:
         keys = pl.concat([*gathered.keys, *([left] if left.height else [])]) if gathered.keys or left.height else left
         refresh_current(batch.lake, batch.contracts, contract, keys, batch.batch_id, batch.run_id)
-    return [replace(entry, bronze_version=version) for entry in entries], version
+    return [entry._replace(bronze_version=version) for entry in entries], version
 
 
 def _complete_quarantine(batch: _Batch, entry: Entry, faults: pl.DataFrame) -> pl.DataFrame:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from lakeops.ledger import Ledger
 from lakeops.raw import Landing
@@ -17,8 +18,7 @@ KNOWN_GOOD = ("loaded", "seen")
 ASKED_FOR = "asked for again"
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What a load does with one file.
 
     Parameters
@@ -115,18 +115,19 @@ def plan_load(
             steps.append(Step(landing, "unclaimed", reason="no contract's load.files matches it"))
             continue
         name, sha = landing.source_file, known[landing.source_file]
-        place = (landing.contract.table, sha)
-        twin = live_bytes.get(place)
-        is_duplicate = landing.contract.load.mode == "append" and twin not in (None, name)
         last = ledger.latest.get(name)
         unchanged = _is_unchanged(landing, ledger)
         if (live := ledger.get_live(name)) and live.file_sha256 == sha and name not in reload:
             known_good = unchanged and last is not None and last.status in KNOWN_GOOD
             steps.append(Step(landing, "skip" if known_good else "seen", sha, "same bytes as loaded"))
-        elif name in held:
+            continue
+        if name in held:
             waits = unchanged and last is not None and last.status in ("undone", "held")
             steps.append(Step(landing, "skip" if waits else "held", sha, held[name]))
-        elif is_duplicate:
+            continue
+        place = (landing.contract.table, sha)
+        twin = live_bytes.get(place)
+        if landing.contract.load.mode == "append" and twin not in (None, name):
             action = "skip" if unchanged and last and last.status == "duplicate" else "duplicate"
             steps.append(Step(landing, action, sha, f"same bytes as {twin}", supersedes=name in restated))
         else:
@@ -208,7 +209,7 @@ def _tie(steps: list[Step], ledger: Ledger, staying: Collection[tuple[str | None
         name, loser = step.landing.source_file, leaving.get(_get_place(step))
         if loser not in (None, name):
             tied |= {name, loser}
-    return (replace(step, tied=True) if step.landing.source_file in tied else step for step in steps)
+    return (step._replace(tied=True) if step.landing.source_file in tied else step for step in steps)
 
 
 def _get_hash(landing: Landing, ledger: Ledger, fingerprints: dict[str, str]) -> str | None:

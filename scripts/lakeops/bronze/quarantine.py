@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -137,8 +137,7 @@ def _commit_replay(
         deleted = rows.filter("_is_deleted").select(contract.load.key)
         append_touched_keys(lake, contracts, contract, deleted, batch_id, "tombstone")
     truth = open_table(get_truth(lake, contract))
-    entry = replace(
-        live,
+    entry = live._replace(
         status="replayed",
         batch_id=batch_id,
         rows_batch_id=None,
@@ -150,11 +149,11 @@ def _commit_replay(
         recorded_at=now,
         seconds=None,
     )
-    proof = {"batch_id": batch_id, "run_id": run_id, "entries": [asdict(entry)]}
+    proof = {"batch_id": batch_id, "run_id": run_id, "entries": [entry._asdict()]}
     version = commit(truth, [write_part(get_folder(truth), rows)], [], batch_id, proof)
     if contract.load.keeps_changes:
         refresh_current(lake, contracts, contract, rows.select(contract.load.key), batch_id, run_id)
-    entry = replace(entry, bronze_version=version)
+    entry = entry._replace(bronze_version=version)
     append_entries(lake, contracts.get_record(NAME), [entry], batch_id)
     ledger.add(entry)
 

@@ -6,8 +6,8 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lakeops.contract import Contract
 from lakeops.errors import ContractError, UsageError
@@ -16,8 +16,7 @@ from lakeops.paths import make_file_identity
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True)
-class Landing:
+class Landing(NamedTuple):
     """A raw file as it lies there now.
 
     Parameters

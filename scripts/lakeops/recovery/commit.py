@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -74,11 +74,11 @@ def commit_mending(
     contract = mending.contract
     append_touched_keys(lake, contracts, contract, mending.keys, moment.batch_id, next(iter(words)))
     proof = {"batch_id": moment.batch_id, "run_id": moment.run_id, **words, "done_by": getpass.getuser()}
-    proof["entries"] = [asdict(entry) for entry in mending.entries]
+    proof["entries"] = [entry._asdict() for entry in mending.entries]
     version = commit(mending.table, mending.adds, mending.removes, moment.batch_id, proof)
     if contract.load.keeps_changes:
         refresh_current(lake, contracts, contract, mending.keys, moment.batch_id, moment.run_id)
-    entries = [replace(entry, bronze_version=version) for entry in mending.entries]
+    entries = [entry._replace(bronze_version=version) for entry in mending.entries]
     append_entries(lake, contracts.get_record(NAME), entries, moment.batch_id)
     for entry in entries:
         ledger.add(entry)
@@ -90,8 +90,7 @@ def make_undone(ledger: Ledger, live: Entry, moment: Moment, reason: str) -> Ent
     last = ledger.latest.get(live.source_file, live)
     # A file that was touched since has another time, and the same bytes.
     seen = last if last.file_sha256 == live.file_sha256 else live
-    return replace(
-        live,
+    return live._replace(
         status="undone",
         size_bytes=seen.size_bytes,
         mtime_ns=seen.mtime_ns,
@@ -113,8 +112,7 @@ def make_restored(live: Entry, replays: dict[int | None, int], moment: Moment, r
     live : the load whose rows they are.
     replays : how many records were replayed from its quarantine, by batch.
     """
-    restored = replace(
-        live,
+    restored = live._replace(
         status="restored",
         batch_id=moment.batch_id,
         rows_batch_id=live.rows_batch,
@@ -125,8 +123,7 @@ def make_restored(live: Entry, replays: dict[int | None, int], moment: Moment, r
     return [
         restored,
         *(
-            replace(
-                restored,
+            restored._replace(
                 status="replayed",
                 rows_batch_id=batch,
                 rows_read=rows,

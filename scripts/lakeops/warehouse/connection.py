@@ -19,8 +19,8 @@ from lakeops.errors import LakeopsError, LockedError, UsageError
 # A person's query holds the file for moments; a forgotten command line holds it for good.
 PATIENCE_SECONDS = 5.0
 # DuckDB's own default is four fifths of the machine, and it takes it; with this it spills to disk, and a full refresh
-# of 720 days took as long (runbooks/performance.md).
-MEMORY = "800MB"
+# of 720 days takes as long (runbooks/performance.md).
+MEMORY = "600MB"
 
 
 @contextmanager
