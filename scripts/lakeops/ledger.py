@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
@@ -142,15 +144,25 @@ def load_ledger(lake: Lake) -> Ledger:
 
 def read_entries(lake: Lake) -> list[Entry]:
     """Return all entries of a lake's ledger, oldest first."""
-    if not DeltaTable.is_deltatable(str(lake.ops(NAME))):  # a folder alone is what a killed first load leaves
+    path = lake.ops(NAME)
+    if not DeltaTable.is_deltatable(str(path)):  # a folder alone is what a killed first load leaves
         return []
-    frame = read_frame(open_table(lake.ops(NAME)))
+    version = open_table(path).version()
+    # The number alone may come again, with other entries, where a lake is restored or damaged.
+    folders = tuple((folder.stat().st_ino, folder.stat().st_mtime_ns) for folder in (path, path / "_delta_log"))
+    return list(_read_version(path, version, folders))
+
+
+@lru_cache(maxsize=1)
+def _read_version(path: Path, version: int, _folders: tuple[tuple[int, int], ...]) -> tuple[Entry, ...]:
+    """Return the entries of one version, kept for whoever asks next: a run of the main job asks five times."""
+    frame = read_frame(open_table(path, version))
     # Not by the time: a clock may be set back. Entries of a lake that had no numbers yet come first.
     order = [name for name in ("entry_id", "recorded_at") if name in frame.columns]
     frame = frame.sort(order, nulls_last=False, maintain_order=True)
     # In the order of the fields, not by name: a ledger of 50,000 files is read at every start.
     known = [pl.col(name) if name in frame.columns else pl.lit(None).alias(name) for name in Entry._fields]
-    return list(map(Entry._make, frame.select(known).rows()))
+    return tuple(map(Entry._make, frame.select(known).rows()))
 
 
 def append_entries(lake: Lake, record: Record, entries: list[Entry], batch_id: int) -> None:
