@@ -69,6 +69,15 @@ def faster_than_dlt(files: str) -> Callable[[Figures], float | None]:
     return find
 
 
+def times(much: str, little: str) -> Callable[[Figures], float | None]:
+    """Return what finds how many times as long one thing takes as another."""
+
+    def find(figures: Figures) -> float | None:
+        return figures[much].seconds / figures[little].seconds if much in figures and little in figures else None
+
+    return find
+
+
 def peak(start: str) -> Callable[[Figures], float | None]:
     """Return what finds the most memory of all figures whose name starts so."""
 
@@ -91,6 +100,10 @@ LIMITS = (
     Limit("`make incremental`, nothing new, after 720 days", 6, SECONDS, seconds("720 days: nothing new")),
     Limit("`make incremental`, one new day, after 720 days", 12, SECONDS, seconds("720 days: one new day")),
     Limit("slope: one new day after 720 days, of after 30", 1.3, TIMES, slope("one new day", 720, 30)),
+    Limit(
+        "building all models anew after 720 days, of building a new day",
+        10, TIMES, times("720 days: dbt run --full-refresh", "720 days: one new day, build"), True,
+    ),
     Limit("peak memory of any step after 720 days", MEMORY, MIB, peak("720 days: ")),
     Limit("peak memory of loading 5 GB in one file", MEMORY, MIB, peak(f"{ONE_FILE}: lakeops load")),
 )  # fmt: skip

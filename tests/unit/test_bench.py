@@ -128,6 +128,8 @@ def test_limits_look_for_what_the_parts_measure() -> None:
     made |= {f"{count:,} files: lakeops load, nothing new": make_figure("") for count in nothing.ALL_FILES}
     for days in growth.ALL_HISTORIES:
         made |= {f"{days} days: one new day": make_figure(""), f"{days} days: nothing new": make_figure("")}
+        made |= {f"{days} days: one new day, {step}": make_figure("") for step in growth.STEPS}
+    made["720 days: dbt run --full-refresh"] = make_figure("")
     assert [limit.what for limit in limits.LIMITS if limit.find(made) is None] == []
 
 
