@@ -41,7 +41,10 @@ select 1
     {{ return(outcomes) }}
 {% endmacro %}
 
-{#- What dbt wrote of a run, by test; nothing if it wrote nothing, or another run has written since. -#}
+{#-
+  What dbt wrote of a run, by test; nothing if it wrote nothing, or another run has written since. Read as text: the file
+  is one object, and read_json sets aside twice the largest object it allows, which is more than LAKEOPS_MEMORY.
+-#}
 {% macro read_run_results(run) %}
     {%- set results = {} -%}
     {%- set file = sql_text(run_results_path()) -%}
@@ -49,9 +52,9 @@ select 1
         {%- set found = run_query(
             "select result ->> 'unique_id', result ->> 'status', cast(result ->> 'failures' as bigint),"
             ~ " cast(result ->> 'execution_time' as double), result ->> 'message', result ->> 'relation_name'"
-            ~ " from (select unnest(cast(results as json[])) as result from read_json(" ~ file
-            ~ ", columns = {metadata: 'JSON', results: 'JSON'}, maximum_object_size = 1000000000)"
-            ~ " where metadata ->> 'invocation_id' = '" ~ run.id ~ "')"
+            ~ " from (select unnest(cast(content -> 'results' as json[])) as result"
+            ~ " from (select try_cast(content as json) as content from read_text(" ~ file ~ "))"
+            ~ " where content -> 'metadata' ->> 'invocation_id' = '" ~ run.id ~ "')"
             ~ " where result ->> 'message' is distinct from '" ~ not_reached() ~ "'") -%}
         {%- for row in found.rows -%}
             {%- do results.update({row[0]: {'status': row[1], 'failures': row[2], 'execution_time': row[3],
