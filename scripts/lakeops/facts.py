@@ -71,12 +71,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Untested:
-    """What no test looks at.
+    """What no test and no constraint looks at.
 
     Parameters
     ----------
-    tables : models and sources without any test.
-    columns : by table that has tests, its columns that none of them names.
+    tables : models and sources without any.
+    columns : by table that has some, its columns that none of them names.
     without_unit_test : models whose logic no unit test proves.
     tested_columns, all_columns : counts.
     """
@@ -283,14 +283,14 @@ def collect_storage(lake: Lake) -> list[dict[str, Any]]:
 
 
 def find_untested(manifest: Path) -> Untested | None:
-    """Return what no test looks at, by what dbt wrote when it last parsed the project; None if it never did."""
+    """Return what no test or constraint looks at, by what dbt wrote when it last parsed; None if it never did."""
     if not manifest.exists():
         return None
     project = json.loads(manifest.read_text(encoding="utf-8"))
     nodes = project["nodes"].values()
     things = {node["unique_id"]: node for node in nodes if node["resource_type"] == "model"}
     things |= {node["unique_id"]: node for node in project["sources"].values()}
-    tested: dict[str, set[str]] = {}
+    tested = {key: names for key, thing in things.items() if (names := _list_required_columns(thing))}
     for test in (node for node in nodes if node["resource_type"] == "test"):
         looks_at = [test["attached_node"]] if test.get("attached_node") else test["depends_on"]["nodes"]
         named = {test.get("column_name")} | _list_named_columns(test)
@@ -308,6 +308,11 @@ def find_untested(manifest: Path) -> Untested | None:
         sum(len(set(things[key]["columns"]) & names) for key, names in tested.items() if key in things),
         every,
     )
+
+
+def _list_required_columns(thing: dict[str, Any]) -> set[str]:
+    """Return the columns that a model's contract keeps nulls out of, at every write."""
+    return {name for name, column in thing["columns"].items() if column.get("constraints")}
 
 
 def _list_named_columns(test: dict[str, Any]) -> set[str]:

@@ -14,6 +14,7 @@
     {%- set compared = data | map(attribute='quoted') | join(', ') -%}
     {%- set key_as_struct = [] -%}
     {%- for column in arguments.unique_key %}{% do key_as_struct.append("'" ~ column ~ "': " ~ column) %}{% endfor %}
+    {{ refuse_nulls(staged, "{" ~ key_as_struct | join(', ') ~ "}") }}
     create or replace temp table changed_keys as
     select {{ key }}
     from (
@@ -33,4 +34,22 @@
     insert into dbt_state.vanished_keys
     select '{{ model.name }}', to_json({ {{- key_as_struct | join(', ') -}} }), {{ this_revision() }}
     from (from changed_keys except select {{ key }} from {{ staged }});
+{% endmacro %}
+
+{#-
+  Stop a model that would write a null where its contract has `constraints: [{type: not_null}]`, and name the row: DuckDB,
+  which holds a table it made to the same, names the column only.
+-#}
+{% macro refuse_nulls(staged, key) %}
+    {%- set required = [] -%}
+    {%- for column in model.columns.values() if column.constraints | selectattr('type', 'equalto', 'not_null') | list -%}
+        {%- do required.append(adapter.quote(column.name)) -%}
+    {%- endfor -%}
+    {%- if required %}
+    select error(
+        case {%- for column in required %} when {{ column }} is null then '{{ column | replace('"', '') }}' {%- endfor %} end
+        || ' is null in the row ' || to_json({{ key }}) || ', and {{ model.patch_path.split('://')[1] }} says not_null'
+    )
+    from (select * from {{ staged }} where {% for column in required %}{{ column }} is null{{ ' or ' if not loop.last }}{% endfor %} limit 1);
+    {%- endif %}
 {% endmacro %}

@@ -23,6 +23,7 @@ class Model:
     affected_by : its inputs and how their rows reach its own, as in dbt/macros/incremental/affected_keys.sql.
     reads : relations it reads.
     columns : description by column, in order.
+    required : columns whose contract keeps nulls out.
     sql : what it compiles to; empty for a source.
     """
 
@@ -33,6 +34,7 @@ class Model:
     affected_by: tuple[dict[str, Any], ...] = ()
     reads: tuple[str, ...] = ()
     columns: dict[str, str] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()
     sql: str = ""
 
     @property
@@ -102,6 +104,7 @@ def _read(node: dict[str, Any], nodes: dict[str, dict[str, Any]], compiled: Path
         tuple(_name_inputs(node, nodes)),
         tuple(sorted(reads)),
         columns,
+        frozenset(name for name, column in node["columns"].items() if column.get("constraints")),
         file.read_text(encoding="utf-8") if file.suffix == ".sql" and file.is_file() else "",
     )
 

@@ -153,7 +153,7 @@ def _describe(model: Model, columns: ColumnLineage, checks: list[Check]) -> dict
         "columns": [
             {
                 "name": name,
-                "type": kind.lower(),
+                "type": kind.lower() + (" not null" if name in model.required else ""),
                 "description": model.columns.get(name, ""),
                 "checks": [check for check in own if check.column_name == name],
                 "sources": sorted(set(_list_sources(columns.trace(model.relation, name)))) if model.sql else [],
