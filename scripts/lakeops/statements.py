@@ -149,6 +149,7 @@ def _restore(settings: Settings, found: re.Match[str], reason: str) -> Answer:
 def _describe(statement: str, done: Any) -> Answer:
     """Return what was done as one row; of lists, only how many there are."""
     row = {name: len(value) if isinstance(value, tuple) else value for name, value in asdict(done).items()}
+    row = {name: round(value, 2) if isinstance(value, float) else value for name, value in row.items()}
     return Answer(statement, list(row), [tuple(row.values())])
 
 

@@ -157,6 +157,16 @@ def test_after_the_repair_it_is_no_longer_wrong(shop: Clone):
     assert shop.query("select status from dbt_test_results where status = 'fail'") == [["fail"]]
 
 
+def test_a_refused_file_that_was_sent_again_is_no_longer_wrong(shop: Clone):
+    payments = shop.root / "data_raw" / "payments" / "b.csv"
+    payments.write_text("payment_number,amount\n3,5\n")
+    shop.run("lakeops load", expect=11)
+    assert read_metric(shop, "refusal", "table_name = 'finance.payments'") == [["50.0", "50.0", "1", "2", "fail"]]
+    payments.write_text("payment_id,amount\n3,5\n")
+    shop.run("lakeops load")
+    assert read_metric(shop, "refusal", "table_name = 'finance.payments'") == [["0.0", "100.0", "0", "2", "pass"]]
+
+
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda file: file.stem)
 def test_every_question_has_its_answer_in_the_plain_command_line(shop: Clone, question: Path):
     for warehouse in ("duckdb/warehouse.duckdb", SERVING):

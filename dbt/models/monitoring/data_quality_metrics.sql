@@ -38,8 +38,15 @@ loaded as (
         count(*) filter (status = 'refused') as files_refused,
         max_by(run_id, recorded_at) as run_id,
         max(recorded_at) as checked_at
-    from {{ source('ops', 'manifest_processed_files') }}
-    where table_name is not null and status in ('loaded', 'refused')
+    from (
+        select *
+        from {{ source('ops', 'manifest_processed_files') }}
+        where table_name is not null and status in ('loaded', 'refused')
+        -- A file that was sent again the same day is judged by what came of it last.
+        qualify row_number() over (
+            partition by source_file, {{ utc_day('recorded_at') }} order by entry_id desc nulls last, recorded_at desc
+        ) = 1
+    )
     group by all
 ),
 
