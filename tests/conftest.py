@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import functools
 import io
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +90,7 @@ def _write_csv(header: tuple, rows: tuple) -> str:
     return out.getvalue()
 
 
+PARSE_CACHE = Path("dbt", "target", "partial_parse.msgpack")
 LONGEST_FIRST = ("docs", "warehouse", "functional", "integration", "unit")
 
 
@@ -221,7 +224,25 @@ class Clone:
 
 
 def make_clone(root: Path) -> Clone:
-    """Copy what git tracks, as a clone would have it, with the changes that are not committed yet."""
+    """Copy what git tracks, as a clone would have it, with the changes that are not committed yet.
+
+    dbt's parse cache comes along, made once: without it every clone's first command would parse the project anew.
+    """
+    clone = _copy_what_git_tracks(root)
+    cache = root / PARSE_CACHE
+    cache.parent.mkdir()
+    shutil.copy2(_parse_project(), cache)
+    return clone
+
+
+@functools.cache
+def _parse_project() -> Path:
+    clone = _copy_what_git_tracks(Path(tempfile.mkdtemp(prefix="lakeops-parsed-")) / "lakeops")
+    clone.run("dbt parse --no-write-json", folder="dbt")
+    return clone.root / PARSE_CACHE
+
+
+def _copy_what_git_tracks(root: Path) -> Clone:
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,

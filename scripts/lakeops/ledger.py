@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -63,7 +64,7 @@ class Ledger:
     entries : all entries, oldest first.
     """
 
-    def __init__(self, entries: list[Entry]) -> None:
+    def __init__(self, entries: Iterable[Entry]) -> None:
         self.latest: dict[str, Entry] = {}
         self._loaded: dict[str, Entry] = {}
         self._replayed: dict[str, dict[int | None, int]] = {}
@@ -73,6 +74,14 @@ class Ledger:
         self.versions: dict[str, int] = {}
         for entry in entries:
             self.add(entry)
+
+    def copy(self) -> Ledger:
+        """Return a ledger that knows the same, and to which entries can be added apart from this one."""
+        other = Ledger([])
+        for name, known in vars(self).items():
+            setattr(other, name, dict(known))
+        other._replayed = {name: dict(batches) for name, batches in self._replayed.items()}
+        return other
 
     def add(self, entry: Entry) -> None:
         """Take in an entry that came later than all others."""
@@ -138,24 +147,34 @@ class Ledger:
 
 
 def load_ledger(lake: Lake) -> Ledger:
-    """Read the ledger of a lake; one that does not exist yet is empty."""
-    return Ledger(read_entries(lake))
+    """Read the ledger of a lake; one that does not exist yet is empty. It is the caller's own, to add to."""
+    return _read_ledger(*found).copy() if (found := _find_version(lake)) else Ledger([])
 
 
 def read_entries(lake: Lake) -> list[Entry]:
     """Return all entries of a lake's ledger, oldest first."""
+    return list(_read_version(*found)) if (found := _find_version(lake)) else []
+
+
+def _find_version(lake: Lake) -> tuple[Path, int, tuple[tuple[int, int], ...]] | None:
+    """Return what tells the present state of a lake's ledger from any other; None if there is no ledger."""
     path = lake.ops(NAME)
     if not DeltaTable.is_deltatable(str(path)):  # a folder alone is what a killed first load leaves
-        return []
+        return None
     version = open_table(path).version()
     # The number alone may come again, with other entries, where a lake is restored or damaged.
     folders = tuple((folder.stat().st_ino, folder.stat().st_mtime_ns) for folder in (path, path / "_delta_log"))
-    return list(_read_version(path, version, folders))
+    return path, version, folders
+
+
+# Both kept for whoever asks next: a run of the main job asks five times.
+@lru_cache(maxsize=1)
+def _read_ledger(path: Path, version: int, folders: tuple[tuple[int, int], ...]) -> Ledger:
+    return Ledger(_read_version(path, version, folders))
 
 
 @lru_cache(maxsize=1)
 def _read_version(path: Path, version: int, _folders: tuple[tuple[int, int], ...]) -> tuple[Entry, ...]:
-    """Return the entries of one version, kept for whoever asks next: a run of the main job asks five times."""
     frame = read_frame(open_table(path, version))
     # Not by the time: a clock may be set back. Entries of a lake that had no numbers yet come first.
     order = [name for name in ("entry_id", "recorded_at") if name in frame.columns]

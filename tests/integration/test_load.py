@@ -14,6 +14,7 @@ from conftest import DAY, items, make_project, sales
 from lakeops import lakehouse, pipeline
 from lakeops.bronze import load as bronze_load
 from lakeops.errors import BronzeCommitError, RawFileRefusedError, UsageError
+from lakeops.ledger import load_ledger
 
 
 def test_every_record_is_accepted_or_in_quarantine_with_its_line(project):
@@ -445,3 +446,11 @@ def test_a_lake_may_lie_in_a_folder_with_blanks_and_other_letters(tmp_path):
     assert project.sql("select sale_id from bronze.sales") == [(2,)]
     assert project.sql("select name, _source_file from bronze.items") == [("a", "data_raw/items/a b.csv")]
     assert project.load().batches == []
+
+
+def test_a_ledger_belongs_to_whoever_read_it(project):
+    project.land("sales/a.csv", sales((1, DAY, "1.00")))
+    project.load()
+    mine = load_ledger(project.settings.lake)
+    mine.add(mine.latest["data_raw/sales/a.csv"]._replace(source_file="data_raw/sales/b.csv"))
+    assert "data_raw/sales/b.csv" not in load_ledger(project.settings.lake).latest
