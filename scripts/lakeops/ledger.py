@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from lakeops.contract import Record
-from lakeops.delta import append, find_largest, get_arrow_type, open_table, read_frame
+from lakeops.delta import append, find_largest, get_arrow_type, get_parts, open_table, scan_table
 from lakeops.paths import Lake
 
 NAME = "manifest_processed_files"
@@ -64,7 +63,7 @@ class Ledger:
     entries : all entries, oldest first.
     """
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: list[Entry]) -> None:
         self.latest: dict[str, Entry] = {}
         self._loaded: dict[str, Entry] = {}
         self._replayed: dict[str, dict[int | None, int]] = {}
@@ -148,40 +147,59 @@ class Ledger:
 
 def load_ledger(lake: Lake) -> Ledger:
     """Read the ledger of a lake; one that does not exist yet is empty. It is the caller's own, to add to."""
-    return _read_ledger(*found).copy() if (found := _find_version(lake)) else Ledger([])
+    return _read(lake).ledger.copy()
 
 
 def read_entries(lake: Lake) -> list[Entry]:
     """Return all entries of a lake's ledger, oldest first."""
-    return list(_read_version(*found)) if (found := _find_version(lake)) else []
+    return list(_read(lake).entries)
 
 
-def _find_version(lake: Lake) -> tuple[Path, int, tuple[tuple[int, int], ...]] | None:
-    """Return what tells the present state of a lake's ledger from any other; None if there is no ledger."""
+@dataclass
+class _Read:
+    """What was read of a ledger last, and from which data files."""
+
+    path: Path
+    parts: frozenset[str] = frozenset()
+    entries: list[Entry] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=lambda: Ledger([]))
+
+
+# Kept for whoever asks next: a run of the main job asks five times, and only what its load added is read again.
+_last = _Read(Path())
+
+
+def _read(lake: Lake) -> _Read:
+    global _last
     path = lake.ops(NAME)
     if not DeltaTable.is_deltatable(str(path)):  # a folder alone is what a killed first load leaves
-        return None
-    version = open_table(path).version()
-    # The number alone may come again, with other entries, where a lake is restored or damaged.
-    folders = tuple((folder.stat().st_ino, folder.stat().st_mtime_ns) for folder in (path, path / "_delta_log"))
-    return path, version, folders
+        return _Read(path)
+    table = open_table(path)
+    # No data file's name is given twice: the same files hold the same entries, whatever the version is called.
+    parts = frozenset(get_parts(table)["path"])
+    if _last.path != path or not _last.parts <= parts:
+        _last = _Read(path)
+    entries = _read_parts(table, parts - _last.parts)
+    if entries and _last.entries and (entries[0].entry_id or 0) <= (_last.entries[-1].entry_id or 0):
+        _last, entries = _Read(path), _read_parts(table, parts)
+    for entry in entries:
+        _last.ledger.add(entry)
+    _last.entries += entries
+    _last.parts = parts
+    return _last
 
 
-# Both kept for whoever asks next: a run of the main job asks five times.
-@lru_cache(maxsize=1)
-def _read_ledger(path: Path, version: int, folders: tuple[tuple[int, int], ...]) -> Ledger:
-    return Ledger(_read_version(path, version, folders))
-
-
-@lru_cache(maxsize=1)
-def _read_version(path: Path, version: int, _folders: tuple[tuple[int, int], ...]) -> tuple[Entry, ...]:
-    frame = read_frame(open_table(path, version))
+def _read_parts(table: DeltaTable, parts: frozenset[str]) -> list[Entry]:
+    """Return the entries that some data files hold, oldest first."""
+    if not parts:
+        return []
+    frame = scan_table(table, parts).collect()
     # Not by the time: a clock may be set back. Entries of a lake that had no numbers yet come first.
     order = [name for name in ("entry_id", "recorded_at") if name in frame.columns]
     frame = frame.sort(order, nulls_last=False, maintain_order=True)
     # In the order of the fields, not by name: a ledger of 50,000 files is read at every start.
     known = [pl.col(name) if name in frame.columns else pl.lit(None).alias(name) for name in Entry._fields]
-    return tuple(map(Entry._make, frame.select(known).rows()))
+    return list(map(Entry._make, frame.select(known).rows()))
 
 
 def append_entries(lake: Lake, record: Record, entries: list[Entry], batch_id: int) -> None:
