@@ -147,11 +147,7 @@ def publish_metrics(settings: Settings) -> Published | None:
             f"insert into metrics select {names} from metrics_before as before"
             f" where not exists (select 1 from metrics where {same})"
         )
-        connection.execute(
-            "create or replace temp table publish_keys as"
-            " select distinct check_date from (from metrics except all from metrics_before)"
-        )
-        keys = pl.DataFrame(pl.from_arrow(connection.execute("from publish_keys").to_arrow_table()))
+        keys = find_differing_keys(connection, ["check_date"], columns, "metrics", "metrics_before")
         if not keys.height:
             return Published(METRICS, table.version())
         model = _Model(METRICS, "metrics", ("check_date",), "table", frozenset())
@@ -250,10 +246,10 @@ def _collect_changed_keys(
     ----------
     since : revision up to which both are known to agree; None to compare every row.
     """
-    names, key = _quote(columns), _quote(list(model.key) or columns)
-    ours, theirs = f"select {names} from {model.relation}", f"select {names} from delta_scan({_literal(path)})"
+    where = ""
     if since is not None:
-        types = {row[0]: row[1] for row in connection.execute(f"describe {model.relation}").fetchall()}
+        key = _quote(list(model.key))
+        types = _read_types(connection, model.relation)
         gone = ", ".join(f"cast(json_extract_string(key_json, '$.{name}') as {types[name]})" for name in model.key)
         connection.execute(
             f"create or replace temp table candidates as select {key} from {model.relation} where _revision > {since}"
@@ -261,16 +257,36 @@ def _collect_changed_keys(
         )
         first = _quote([model.key[0]])
         # The range lets DuckDB skip files; the list of keys alone does not.
-        candidates = (
-            f" where ({key}) in (from candidates) and {first} >= (select min({first}) from candidates)"
+        where = (
+            f"where ({key}) in (from candidates) and {first} >= (select min({first}) from candidates)"
             f" and {first} <= (select max({first}) from candidates)"
         )
-        ours, theirs = ours + candidates, theirs + candidates
+    theirs = f"delta_scan({_literal(path)})"
+    return find_differing_keys(connection, list(model.key) or columns, columns, model.relation, theirs, where)
+
+
+def find_differing_keys(
+    connection: duckdb.DuckDBPyConnection, key: list[str], columns: list[str], ours: str, theirs: str, where: str = ""
+) -> pl.DataFrame:
+    """Return the keys whose rows differ between two relations; also as `publish_keys`.
+
+    By their hashes, summed up by key, as in recompute_keys.sql: EXCEPT holds every column of both sides at once, in
+    windows that DuckDB cannot spill, and ran out of LAKEOPS_MEMORY on a million rows.
+    """
+    types = _read_types(connection, ours)
+    # A number hashes otherwise in another type.
+    typed = ", ".join(f"cast({_quote([name])} as {types[name]})" for name in columns)
     connection.execute(
-        f"create or replace temp table publish_keys as select distinct {key} from ("
-        f"(({ours}) except all ({theirs})) union all (({theirs}) except all ({ours})))"
+        f"create or replace temp table publish_keys as select {_quote(key)} from ("
+        f" select {_quote(key)}, hash({typed})::hugeint as content from {ours} {where}"
+        f" union all select {_quote(key)}, -hash({typed})::hugeint from {theirs} {where}"
+        ") group by all having sum(content) <> 0"
     )
     return pl.DataFrame(pl.from_arrow(connection.execute("from publish_keys").to_arrow_table()))
+
+
+def _read_types(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+    return {row[0]: row[1] for row in connection.execute(f"describe {relation}").fetchall()}
 
 
 def _commit_changes(

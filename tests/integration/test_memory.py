@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lakeops.errors import LakeopsError, UsageError
+from lakeops.publish import find_differing_keys
 from lakeops.warehouse import connect
 
 ROWS = 20_000_000  # of eight bytes: more than the limit here
@@ -41,3 +42,15 @@ def test_what_is_no_amount_is_refused(warehouse: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("LAKEOPS_MEMORY", "plenty")
     with pytest.raises(UsageError, match="plenty"), connect(warehouse):
         pass
+
+
+def test_what_is_to_be_published_is_compared_in_the_memory_there_is(warehouse: Path):
+    columns = ["n", *(f"c{number}" for number in range(20))]
+    values = ", ".join(f"hash(n, {number})::varchar as {name}" for number, name in enumerate(columns[1:]))
+    with connect(warehouse) as connection:
+        connection.execute(f"create table ours as select n, {values} from range(1000000) as numbers (n)")
+        connection.execute("create table theirs as from ours where n <> 7")
+        connection.execute("insert into theirs select n + 2000000, * exclude (n) from ours where n = 8")
+        connection.execute("update theirs set c3 = null where n = 999999")
+        found = find_differing_keys(connection, ["n"], columns, "ours", "theirs")
+    assert sorted(found["n"]) == [7, 999999, 2000008]
