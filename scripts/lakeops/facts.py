@@ -17,7 +17,7 @@ from lakeops.bronze import check_tables, ensure_lake
 from lakeops.bronze.tables import get_current
 from lakeops.contract import Contract, Contracts, load_contracts
 from lakeops.delta import get_parts, open_table
-from lakeops.ledger import Ledger, load_ledger
+from lakeops.ledger import Entry, Ledger, load_ledger
 from lakeops.paths import Lake
 from lakeops.settings import Settings
 from lakeops.warehouse import connect, ensure_views
@@ -170,7 +170,10 @@ def read_checks(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> list
         connection,
         "select table_name, check_type, check_name, column_name, check_date, pass_rate, failures, rows, status,"
         " threshold, checked_at from main.data_quality_metrics where table_name is not null and check_date >= ?"
-        " order by check_date, checked_at",
+        " qualify row_number() over ("
+        "  partition by table_name, check_type, check_name, column_name, check_date"
+        "  order by status = 'pass' and rows = 0, checked_at desc, status = 'pass'"
+        " ) = 1 order by check_date",
         [now.date() - dt.timedelta(days=DAYS_SHOWN)],
     )
     histories: dict[tuple[Any, ...], dict[dt.date, dict[str, Any]]] = {}
@@ -228,11 +231,14 @@ def collect_status(lake: Lake, tables: tuple[Contract, ...], ledger: Ledger, now
     warn_hours and error_hours (what the contract allows; None where it sets none).
     """
     facts = []
+    by_table: dict[str | None, list[Entry]] = {}
+    for entry in ledger.iter_live():
+        by_table.setdefault(entry.table_name, []).append(entry)
     for contract in tables:
         path = get_current(lake, contract)
         table = open_table(path) if (path / "_delta_log").is_dir() else None
         parts = get_parts(table) if table else None
-        live = [entry for entry in ledger.iter_live() if entry.table_name == contract.table]
+        live = by_table.get(contract.table, [])
         newest = max((entry.recorded_at for entry in live), default=None)
         hours = (now - newest).total_seconds() / 3600 if newest else None
         facts.append(
@@ -243,7 +249,9 @@ def collect_status(lake: Lake, tables: tuple[Contract, ...], ledger: Ledger, now
                 "rows": int(parts["num_records"].sum()) if parts is not None else 0,
                 "files": len(live),
                 "versions": table.version() + 1 if table else 0,
-                "quarantined": sum(e.rows_quarantined - ledger.count_replayed(e.source_file) for e in live),
+                "quarantined": sum(
+                    e.rows_quarantined - ledger.count_replayed(e.source_file) for e in live if e.rows_quarantined
+                ),
                 "hours_since_load": round(hours, 1) if hours is not None else None,
                 "freshness": _judge_freshness(hours, contract.freshness),
                 "warn_hours": contract.freshness.get("warn"),

@@ -69,6 +69,21 @@ def _is_unchanged(landing: Landing, ledger: Ledger) -> bool:
     return last is not None and last.stat_key == landing.stat_key and last.file_sha256 is not None
 
 
+def _is_settled(landing: Landing, ledger: Ledger, fingerprints: dict[str, str]) -> bool:
+    """Tell whether a file is as it was when its rows, which are in bronze now, were loaded."""
+    last, live = ledger.latest.get(landing.source_file), ledger.get_live(landing.source_file)
+    return (
+        last is not None
+        and live is not None
+        and last.status in KNOWN_GOOD
+        and last.stat_key == landing.stat_key
+        and last.file_sha256 is not None
+        and fingerprints.get(landing.source_file, last.file_sha256) == live.file_sha256
+        and landing.contract is not None
+        and not landing.refusal
+    )
+
+
 def plan_load(
     landings: list[Landing],
     ledger: Ledger,
@@ -88,11 +103,18 @@ def plan_load(
     limit : load at most so many files, restated ones first and then by name; the others wait for another run, as if
         nothing had come of them.
     """
-    known = {landing.source_file: _get_hash(landing, ledger, fingerprints) for landing in landings}
-    held = _find_held(landings, ledger, known, reload)
-    restated = {
+    # Most files, on most nights: of them nothing need be asked but this.
+    settled = {
         landing.source_file
         for landing in landings
+        if landing.source_file not in reload and _is_settled(landing, ledger, fingerprints)
+    }
+    others = [landing for landing in landings if landing.source_file not in settled]
+    known = {landing.source_file: _get_hash(landing, ledger, fingerprints) for landing in others}
+    held = _find_held(others, ledger, known, reload)
+    restated = {
+        landing.source_file
+        for landing in others
         if landing.contract
         and not landing.refusal
         and landing.source_file not in held
@@ -108,6 +130,9 @@ def plan_load(
     live_bytes = dict(staying)
     steps = []
     for landing in landings:
+        if landing.source_file in settled:
+            steps.append(Step(landing, "skip", _get_hash(landing, ledger, fingerprints), "same bytes as loaded"))
+            continue
         if landing.refusal:
             steps.append(Step(landing, "refuse", reason=landing.refusal))
             continue
@@ -118,8 +143,7 @@ def plan_load(
         last = ledger.latest.get(name)
         unchanged = _is_unchanged(landing, ledger)
         if (live := ledger.get_live(name)) and live.file_sha256 == sha and name not in reload:
-            known_good = unchanged and last is not None and last.status in KNOWN_GOOD
-            steps.append(Step(landing, "skip" if known_good else "seen", sha, "same bytes as loaded"))
+            steps.append(Step(landing, "seen", sha, "same bytes as loaded"))
             continue
         if name in held:
             waits = unchanged and last is not None and last.status in ("undone", "held")
@@ -145,8 +169,8 @@ def plan_load(
         places = {_get_place(step) for step in waiting}
         waiting += [step for step in steps if step.action == "duplicate" and _get_place(step) in places]
         names = {step.landing.source_file for step in waiting}
-        others = [landing for landing in landings if landing.source_file not in names]
-        return plan_load(others, ledger, fingerprints, reload=reload, limit=limit)
+        rest = [landing for landing in landings if landing.source_file not in names]
+        return plan_load(rest, ledger, fingerprints, reload=reload, limit=limit)
     return Plan(tuple(_tie(steps, ledger, staying)))
 
 
