@@ -18,6 +18,9 @@ from lakeops.delta import append, commit, get_folder, open_table, read_frame, sc
 from lakeops.ledger import make_frame
 from lakeops.paths import Lake
 
+# No two records share all of these: one that is replayed from the quarantine has a batch of its own.
+_PLACE = ["_batch_id", "_source_file", "_source_row"]
+
 
 def get_order(contract: Contract) -> list[str]:
     """Return the columns that order the records of one key, last wins; nulls come first."""
@@ -66,10 +69,10 @@ def derive_current(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
 
 def _pick_winners(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
     """Return the last record of every key; one that deletes stays, as a tombstone that the view hides."""
-    key = contract.load.key
-    ordered = changes.sort(get_order(contract), nulls_last=False)
+    key, order = contract.load.key, get_order(contract)
     if not contract.load.partial_updates:
-        return ordered.unique(key, keep="last", maintain_order=True).collect()
+        return _pick_whole_records(changes, key, [column for column in order if column not in key])
+    ordered = changes.sort(order, nulls_last=False)
     if contract.load.delete_when:
         # What a key was before it was deleted, or what its deletion said, is not part of what it is when it comes back.
         deletions = pl.col("_is_deleted").cum_sum(reverse=True).over(key)
@@ -92,6 +95,23 @@ def _pick_winners(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
         .select(*columns, *extra, *others)
         .collect()
     )
+
+
+def _pick_whole_records(changes: pl.LazyFrame, key: list[str], order: list[str]) -> pl.DataFrame:
+    """Return the last record of every key.
+
+    Narrow first, and wide only what wins: a full copy touches every key, and sorting their whole history, two years of
+    80,000 customers, took 2.7 GB.
+    """
+    newest = (
+        changes.group_by(key).agg(pl.col(order[0]).max()).collect(engine="streaming")
+    )  # null if all are: it is least
+    rivals = changes.select(*key, *order).join(newest.lazy(), on=[*key, order[0]], how="semi", nulls_equal=True)
+    last = rivals.collect(engine="streaming").sort(order, nulls_last=False).unique(key, keep="last").select(_PLACE)
+    # Which batches, so that other data files are not read.
+    batches = last["_batch_id"].unique().implode()
+    winners = changes.filter(pl.col("_batch_id").is_in(batches)).join(last.lazy(), on=_PLACE, how="semi")
+    return winners.collect(engine="streaming").sort(order)
 
 
 def _pick_snapshot(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
