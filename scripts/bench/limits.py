@@ -99,7 +99,7 @@ LIMITS = (
     Limit("`lakeops load`, nothing new, 50,000 files", 6, SECONDS, seconds("50,000 files: lakeops load, nothing new")),
     Limit("`make incremental`, nothing new, after 720 days", 6, SECONDS, seconds("720 days: nothing new")),
     Limit("`make incremental`, one new day, after 720 days", 12, SECONDS, seconds("720 days: one new day")),
-    Limit("slope: one new day after 720 days, of after 30", 1.3, TIMES, slope("one new day", 720, 30)),
+    Limit("slope: one new day after 720 days, of after 30", 1.3, RATIO, slope("one new day", 720, 30)),
     Limit(
         "building all models anew after 720 days, of building a new day",
         10, TIMES, times("720 days: dbt run --full-refresh", "720 days: one new day, build"), True,

@@ -117,7 +117,7 @@ def test_limits_are_met_missed_or_not_measured() -> None:
     assert said[limits.LIMITS[0].what] == ["≤ 2.00 times", "2.10 times", "**missed** |"]
     assert said["load 10 M order lines, faster than dlt's fastest reader"] == ["≥ 10.0 times", "12.0 times", "met |"]
     assert said["load 1 M order lines, faster than dlt's fastest reader"][-1].endswith("not measured |")
-    assert said["slope: one new day after 720 days, of after 30"][1:] == ["1.3 times", "met |"]
+    assert said["slope: one new day after 720 days, of after 30"][1:] == ["1.30 times", "met |"]
     assert said["peak memory of any step after 720 days"][1:] == ["1,700 MiB", "**missed** |"]
     assert said["`make incremental`, one new day, after 720 days"][1:] == ["11.7 s", "met |"]
 
