@@ -123,8 +123,8 @@ def _measure_storage(facts: Facts) -> Iterable[Metric]:
 
 
 def _measure_untested(facts: Facts) -> Iterable[Metric]:
-    tables = Metric("lakeops_untested_tables", "Models and sources without any test.")
-    columns = Metric("lakeops_untested_columns", "Described columns that no test names.")
+    tables = Metric("lakeops_untested_tables", "Models and sources without any test or constraint.")
+    columns = Metric("lakeops_untested_columns", "Described columns that no test or constraint names.")
     if facts.untested is not None:
         tables.add(len(facts.untested.tables))
         columns.add(facts.untested.all_columns - facts.untested.tested_columns)
