@@ -157,7 +157,7 @@ def test_numbers_are_those_of_the_facts() -> None:
     assert "&gt; 99.99 %" in text, "what failed once in 100,000 must not read as 100 %"
     assert "customer_id → x" in text or "order_id → x" in text
     assert "1 of 1 measures are off their own history" in text
-    assert "Tests name 7 of 9 described columns" in text
+    assert "Tests and constraints name 7 of 9 described columns" in text
     assert "gold.fct_new" in text
     assert "coupon" in text
 
