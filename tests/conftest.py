@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import datetime as dt
 import functools
@@ -237,7 +238,9 @@ def make_clone(root: Path) -> Clone:
 
 @functools.cache
 def _parse_project() -> Path:
-    clone = _copy_what_git_tracks(Path(tempfile.mkdtemp(prefix="lakeops-parsed-")) / "lakeops")
+    folder = tempfile.TemporaryDirectory(prefix="lakeops-parsed-")
+    atexit.register(folder.cleanup)
+    clone = _copy_what_git_tracks(Path(folder.name) / "lakeops")
     clone.run("dbt parse --no-write-json", folder="dbt")
     return clone.root / PARSE_CACHE
 
