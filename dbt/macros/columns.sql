@@ -8,9 +8,9 @@
     cast(round({{ amount }} / nullif({{ count }}, 0), 2) as decimal(18, 2))
 {%- endmacro %}
 
-{#- UTC day of a moment, whatever the session's time zone. -#}
+{#- UTC day of a moment, whatever the session's time zone. `at time zone` asks ICU of every row: ten times dearer. -#}
 {% macro utc_day(moment) -%}
-    cast({{ moment }} at time zone 'UTC' as date)
+    cast(make_timestamp(epoch_us({{ moment }})) as date)
 {%- endmacro %}
 
 {#- A number that stands for the key, the same in every build: 60 bits of its hash, so never -1, the unknown member. -#}

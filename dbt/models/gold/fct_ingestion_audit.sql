@@ -25,13 +25,17 @@ live_replays as (
     where ledger.status = 'replayed' and ledger.entry_id > last_words.entry_id
 ),
 
-entries as (
+-- By batch, not by file: DuckDB 1.5.5 gets a RANGE frame wrong where more than 2,048 rows share a place in its order.
+batches as (
     select
-        *,
-        max(max_business_date) filter (status = 'loaded') over (
-            partition by table_name order by batch_id range between unbounded preceding and 1 preceding
+        table_name,
+        batch_id,
+        max(max(max_business_date) filter (status = 'loaded')) over (
+            partition by table_name order by batch_id rows between unbounded preceding and 1 preceding
         ) as newest_date_before
     from ledger
+    where batch_id is not null
+    group by table_name, batch_id
 )
 
 select
@@ -57,9 +61,10 @@ select
     entries.max_business_date,
     date_diff('day', entries.max_business_date, entries.date) as arrival_delay_days,
     date_diff('day', entries.min_business_date, entries.date) as oldest_row_delay_days,
-    coalesce(entries.max_business_date < entries.newest_date_before, false) as is_late,
+    coalesce(entries.max_business_date < batches.newest_date_before, false) as is_late,
     entries.reason
-from entries
+from ledger as entries
+left join batches on batches.table_name = entries.table_name and batches.batch_id = entries.batch_id
 left join last_words on last_words.source_file = entries.source_file
 left join live_replays
     on live_replays.source_file = entries.source_file and live_replays.rows_batch = entries.batch_id

@@ -166,20 +166,32 @@ volumes as (
     where measure = 'volume'
 ),
 
--- A file is late if all it brought is older than what earlier batches had brought.
+-- A file is late if all it brought is older than what earlier batches had brought. By batch, not by file: DuckDB 1.5.5
+-- gets a RANGE frame wrong where more than 2,048 rows share a place in its order.
+batches as (
+    select
+        table_name,
+        batch_id,
+        max(max(max_business_date)) over (
+            partition by table_name order by batch_id rows between unbounded preceding and 1 preceding
+        ) as newest_before
+    from {{ source('ops', 'manifest_processed_files') }}
+    where status = 'loaded'
+    group by table_name, batch_id
+),
+
 arrivals as (
     select
         {{ qualify_contract() }} as table_name,
         {{ utc_day('recorded_at') }} as check_date,
         rows_accepted,
         min_business_date,
-        max(max_business_date) over (
-            partition by table_name order by batch_id range between unbounded preceding and 1 preceding
-        ) as newest_before,
+        newest_before,
         coalesce(max_business_date < newest_before, false) as is_late,
         run_id,
         recorded_at
     from {{ source('ops', 'manifest_processed_files') }}
+    inner join batches using (table_name, batch_id)
     where status = 'loaded' and max_business_date is not null
 ),
 
