@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ PAYMENTS = ["CARD", "CASH"]
 MENDED_PAYMENTS = ["CARD", "CASH", "BARTER"]
 # What the loader does to the lake, step by step.
 LOADER_STEPS = ("append_touched_keys", "append", "commit", "refresh_current", "append_entries")
+UNDO_STEPS = ("append_touched_keys", "commit", "refresh_current", "append_entries")
 EVERYTHING = ("silver", "gold")
 QUIET = ("--quiet", "--log-level", "none", "--log-level-file", "none", "--no-write-json")
 
@@ -226,12 +228,8 @@ class Worker:
         """Run the loader."""
         from lakeops import pipeline
 
-        if kill_at is not None:
-            loader = importlib.import_module("lakeops.bronze.load")
-            die = _make_death(kill_at)
-            for step in LOADER_STEPS:
-                setattr(loader, step, die(getattr(loader, step)))
-        outcome = pipeline.run_load(self.settings, pipeline.Selection(root=self.root, **selection))
+        with _die_at(kill_at, importlib.import_module("lakeops.bronze.load"), *LOADER_STEPS):
+            outcome = pipeline.run_load(self.settings, pipeline.Selection(root=self.root, **selection))
         assert not outcome.refused, outcome.refused
         assert not outcome.unclaimed, outcome.unclaimed
         return {"batches": outcome.batches}
@@ -269,12 +267,8 @@ class Worker:
         file = f"data_raw/{name}"
         if load_ledger(self.settings.lake).get_live(file) is None:
             return {}
-        if kill_at is not None:
-            mending = importlib.import_module("lakeops.recovery.commit")
-            die = _make_death(kill_at)
-            for step in ("append_touched_keys", "commit", "refresh_current", "append_entries"):
-                setattr(mending, step, die(getattr(mending, step)))
-        return {"undone": sum(one.rows for one in run_undo(self.settings, file=file, reason="for the test"))}
+        with _die_at(kill_at, importlib.import_module("lakeops.recovery.commit"), *UNDO_STEPS):
+            return {"undone": sum(one.rows for one in run_undo(self.settings, file=file, reason="for the test"))}
 
     def snapshot(self, name: str) -> None:
         """Give the versions of all tables a name."""
@@ -306,10 +300,9 @@ class Worker:
         """Run dbt; returns why models recomputed every key, if they did."""
         from dbt.adapters.duckdb.environments.local import DuckDBCursorWrapper
 
-        if kill_at is not None:
-            DuckDBCursorWrapper.execute = _make_death(kill_at)(DuckDBCursorWrapper.execute)
         selected = [select] if select else EVERYTHING
-        return self._run_dbt(self.warehouse, "run", "--select", *selected, *(["--full-refresh"] if full else []))
+        with _die_at(kill_at, DuckDBCursorWrapper, "execute"):
+            return self._run_dbt(self.warehouse, "run", "--select", *selected, *(["--full-refresh"] if full else []))
 
     def trace(self) -> dict[str, Any]:
         """Run dbt; returns its statements in order, each as the model it was sent for and how it begins."""
@@ -421,21 +414,30 @@ class Worker:
             yield connection
 
 
-def _make_death(at: int) -> Callable[[Callable], Callable]:
-    """Return a decorator: the at-th call of all that it decorates is not made, and the process is no more."""
-    calls = 0
+@contextlib.contextmanager
+def _die_at(at: int | None, owner: Any, *names: str) -> Iterator[None]:
+    """Have the at-th call of all these functions not be made, but the process killed; afterwards they are themselves.
+
+    A kill that was not reached must not wait for an action that was not to be killed.
+    """
+    kept = {name: getattr(owner, name) for name in names if at is not None}
+    calls = itertools.count(1)
 
     def decorate(function: Callable) -> Callable:
         def call(*arguments: Any, **named: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == at:
+            if next(calls) == at:
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*arguments, **named)
 
         return call
 
-    return decorate
+    for name, function in kept.items():
+        setattr(owner, name, decorate(function))
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(owner, name, function)
 
 
 def _shorten(sql: str) -> str:
