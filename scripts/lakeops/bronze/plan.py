@@ -69,19 +69,21 @@ def _is_unchanged(landing: Landing, ledger: Ledger) -> bool:
     return last is not None and last.stat_key == landing.stat_key and last.file_sha256 is not None
 
 
-def _is_settled(landing: Landing, ledger: Ledger, fingerprints: dict[str, str]) -> bool:
-    """Tell whether a file is as it was when its rows, which are in bronze now, were loaded."""
+def _skip_settled(landing: Landing, ledger: Ledger, fingerprints: dict[str, str]) -> Step | None:
+    """Return the step of a file that is as it was when its rows, which are in bronze now, were loaded; else None."""
     last, live = ledger.latest.get(landing.source_file), ledger.get_live(landing.source_file)
-    return (
-        last is not None
-        and live is not None
-        and last.status in KNOWN_GOOD
-        and last.stat_key == landing.stat_key
-        and last.file_sha256 is not None
-        and fingerprints.get(landing.source_file, last.file_sha256) == live.file_sha256
-        and landing.contract is not None
-        and not landing.refusal
-    )
+    if (
+        last is None
+        or live is None
+        or last.status not in KNOWN_GOOD
+        or last.stat_key != landing.stat_key
+        or last.file_sha256 is None
+        or landing.contract is None
+        or landing.refusal
+    ):
+        return None
+    sha = fingerprints.get(landing.source_file, last.file_sha256)
+    return Step(landing, "skip", sha, "same bytes as loaded") if sha == live.file_sha256 else None
 
 
 def plan_load(
@@ -105,9 +107,9 @@ def plan_load(
     """
     # Most files, on most nights: of them nothing need be asked but this.
     settled = {
-        landing.source_file
+        landing.source_file: step
         for landing in landings
-        if landing.source_file not in reload and _is_settled(landing, ledger, fingerprints)
+        if landing.source_file not in reload and (step := _skip_settled(landing, ledger, fingerprints))
     }
     others = [landing for landing in landings if landing.source_file not in settled]
     known = {landing.source_file: _get_hash(landing, ledger, fingerprints) for landing in others}
@@ -121,17 +123,18 @@ def plan_load(
         and (live := ledger.get_live(landing.source_file))
         and (live.file_sha256 != known[landing.source_file] or landing.source_file in reload)
     }
-    # Bytes that are in bronze now and stay there; loads of this plan join them as it goes along.
+    # Bytes that lie here, are in bronze now and stay there; loads of this plan join them as it goes along.
+    lying = set(known.values())
     staying = {
         (entry.table_name, entry.file_sha256): entry.source_file
         for entry in ledger.iter_live()
-        if entry.source_file not in restated
+        if entry.file_sha256 in lying and entry.source_file not in restated
     }
     live_bytes = dict(staying)
     steps = []
     for landing in landings:
-        if landing.source_file in settled:
-            steps.append(Step(landing, "skip", _get_hash(landing, ledger, fingerprints), "same bytes as loaded"))
+        if step := settled.get(landing.source_file):
+            steps.append(step)
             continue
         if landing.refusal:
             steps.append(Step(landing, "refuse", reason=landing.refusal))
@@ -233,7 +236,7 @@ def _tie(steps: list[Step], ledger: Ledger, staying: Collection[tuple[str | None
         name, loser = step.landing.source_file, leaving.get(_get_place(step))
         if loser not in (None, name):
             tied |= {name, loser}
-    return (step._replace(tied=True) if step.landing.source_file in tied else step for step in steps)
+    return [step._replace(tied=True) if step.landing.source_file in tied else step for step in steps] if tied else steps
 
 
 def _get_hash(landing: Landing, ledger: Ledger, fingerprints: dict[str, str]) -> str | None:
