@@ -8,7 +8,7 @@ import os
 import shutil
 import statistics
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from limits import MILLION
@@ -104,39 +104,45 @@ def list_raw(history: Path) -> list[Path]:
 def bench_growth(work: Path, histories: tuple[int, ...], repeats: int) -> list[Figure]:
     """Measure the main job with one new day, and with nothing new, after histories of several lengths.
 
+    The histories take turns, so that a machine that gets slower meanwhile slows all of them: the slope is between them.
+
     Returns
     -------
     Per history: the whole job, each of its steps (wall seconds only), and with nothing new; after the longest also a
     full refresh of all models. All are held against a yardstick of the same run; the slope is in the limits.
     """
     yardstick = Yardstick(work, MILLION)
-    figures: list[Figure] = []
-    for days in histories:
-        history, copy = make_history(work, days), work / "day"
-        job = press_key(history)
-        new_day, nothing = [], []
-        with borrow(history, copy):
-            places = get_places(history, copy)
-            # The copy lies elsewhere, its data may be stale by now, and the code newer than the lake.
-            say(f"{days} days: a day that is not measured")
-            generate(history, days, 1)
-            run(job, **places)
-            for repeat in range(1, repeats + 1):
-                say(f"{days} days: new day {repeat} of {repeats}")
+    lakes = {days: (make_history(work, days), work / f"lake after {days} days") for days in histories}
+    new_day: dict[int, list[Run]] = {days: [] for days in histories}
+    nothing: dict[int, list[Run]] = {days: [] for days in histories}
+    with ExitStack() as borrowed:
+        for history, copy in lakes.values():
+            borrowed.enter_context(borrow(history, copy))
+        for repeat in range(repeats + 1):
+            # A copy lies elsewhere, its data may be stale by now, and the code newer than the lake.
+            say(f"new day {repeat} of {repeats}" if repeat else "a day that is not measured")
+            for days, (history, copy) in lakes.items():
+                job, places = press_key(history), get_places(history, copy)
                 generate(history, days + repeat, 1)
-                yardstick.run()
-                new_day.append(run(job, **places))
-                nothing.append(run(job, **places))
-            ran = yardstick.runs[-repeats:]
-            figure = (yardstick.describe()[0], ran)
-            day = describe(f"{days} days: one new day", history / "raw", new_day, 0, figure)
-            figures += [day, *list_steps(day, days, new_day, ran)]
-            figures.append(describe(f"{days} days: nothing new", history / "raw", nothing, 0, figure))
-            if days == max(histories):
-                say(f"{days} days: a full refresh")
-                full = [refresh(copy, places)]
-                figures.append(describe(f"{days} days: dbt run --full-refresh", history / "raw", full, 0, figure))
-    return [yardstick.describe()[0], *figures]
+                if repeat:
+                    yardstick.run()
+                ran = run(job, **places)
+                if repeat:
+                    new_day[days].append(ran)
+                    nothing[days].append(run(job, **places))
+        longest = max(histories)
+        say(f"a full refresh after {longest} days")
+        full = refresh(lakes[longest][1], get_places(*lakes[longest]))
+    figures = [yardstick.describe()[0]]
+    for number, (days, (history, _)) in enumerate(lakes.items()):
+        own = yardstick.runs[number :: len(lakes)]
+        figure = (yardstick.describe()[0], own)
+        day = describe(f"{days} days: one new day", history / "raw", new_day[days], 0, figure)
+        figures += [day, *list_steps(day, days, new_day[days], own)]
+        figures.append(describe(f"{days} days: nothing new", history / "raw", nothing[days], 0, figure))
+        if days == longest:
+            figures.append(describe(f"{days} days: dbt run --full-refresh", history / "raw", [full], 0, figure))
+    return figures
 
 
 def list_steps(day: Figure, days: int, runs: list[Run], yardsticks: list[Run]) -> list[Figure]:
