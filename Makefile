@@ -61,7 +61,7 @@ test: env ## All tests, on real Delta, DuckDB and dbt
 crashtest: env ## The long crash test: every change and write, and 500 kills at random (an hour)
 	@PYTHONPATH=scripts:tests $(BIN)/python -m integration.crash_long
 
-prove: env ## Incremental = full: 300 sequences of landings and builds, others every time (an hour)
+prove: env ## Incremental = full: 300 sequences of landings and builds, others every time (two hours)
 	@PYTHONPATH=scripts:tests $(BIN)/python -m warehouse.prove
 
 $(VENV)/.installed-bench: $(VENV)/.installed

@@ -118,24 +118,21 @@ def bench_growth(work: Path, histories: tuple[int, ...], repeats: int) -> list[F
     with ExitStack() as borrowed:
         for history, copy in lakes.values():
             borrowed.enter_context(borrow(history, copy))
-        for repeat in range(repeats + 1):
-            # A copy lies elsewhere, its data may be stale by now, and the code newer than the lake.
-            say(f"new day {repeat} of {repeats}" if repeat else "a day that is not measured")
+        for repeat in range(repeats):
+            say(f"new day {repeat + 1} of {repeats}")
             for days, (history, copy) in lakes.items():
-                job, places = press_key(history), get_places(history, copy)
-                generate(history, days + repeat, 1)
-                # dbt keeps what it parsed for one environment only, and other people's does not change from day to day.
-                dbt(places, "parse")
-                if repeat:
-                    yardstick.run()
-                ran = run(job, **places)
-                if repeat:
-                    new_day[days].append(ran)
-                    nothing[days].append(run(job, **places))
+                job, places, day = press_key(history), get_places(history, copy), days + 2 * repeat
+                # Not measured: dbt keeps what it parsed for one lake at a time, the copy's data may be stale by now, the
+                # code newer than the lake.
+                generate(history, day, 1)
+                run(job, **places)
+                generate(history, day + 1, 1)
+                yardstick.run()
+                new_day[days].append(run(job, **places))
+                nothing[days].append(run(job, **places))
         longest = max(histories)
         say(f"a full refresh after {longest} days")
-        copy = lakes[longest][1]
-        full = dbt(get_places(*lakes[longest]), "run", "--full-refresh", "--target-path", str(copy / "target"))
+        full = refresh(lakes[longest][1], get_places(*lakes[longest]))
     figures = [yardstick.describe()[0]]
     for number, (days, (history, _)) in enumerate(lakes.items()):
         own = yardstick.runs[number :: len(lakes)]
@@ -161,7 +158,7 @@ def list_steps(day: Figure, days: int, runs: list[Run], yardsticks: list[Run]) -
     return steps
 
 
-def dbt(places: dict[str, str], *words: str) -> Run:
-    """Type a command of dbt's, on the lake of these places."""
-    project = ["--project-dir", str(ROOT / "dbt"), "--profiles-dir", str(ROOT / "dbt")]
-    return run([str(BINARIES / "dbt"), *words, *project], **places)
+def refresh(copy: Path, places: dict[str, str]) -> Run:
+    """Build all models from nothing."""
+    words = ["run", "--full-refresh", "--project-dir", str(ROOT / "dbt"), "--profiles-dir", str(ROOT / "dbt")]
+    return run([str(BINARIES / "dbt"), *words, "--target-path", str(copy / "target")], **places)
