@@ -122,7 +122,7 @@ def bench_growth(work: Path, histories: tuple[int, ...], repeats: int) -> list[F
             say(f"new day {repeat + 1} of {repeats}")
             for days, (history, copy) in lakes.items():
                 job, places, day = press_key(history), get_places(history, copy), days + 2 * repeat
-                # Not measured: dbt keeps what it parsed for one lake at a time, the copy's data may be stale by now, the
+                # Not measured: dbt keeps what it parsed for one lake only, the copy's data may be stale by now, the
                 # code newer than the lake.
                 generate(history, day, 1)
                 run(job, **places)
