@@ -393,7 +393,7 @@ def _parse_day(text: str, option: str) -> dt.date:
 def _run(call: Callable[[], None]) -> None:
     """Run a command; an error that a user can cause is shown without a traceback and becomes its exit code."""
     # A start makes a few objects for every file there ever was, and keeps them: at its default of 700, the collector
-    # takes a seventh of a load with nothing new.
+    # takes a tenth of a load with nothing new after 720 days.
     gc.set_threshold(10_000)
     try:
         call()
