@@ -18,6 +18,7 @@ from lakeops.bronze import (
     check_tables,
     commit_load,
     discard_quarantine,
+    distrust_models,
     get_next_batch,
     list_candidates,
     replay_quarantine,
@@ -132,6 +133,9 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
         plan = _plan(_take_sample(landings, settings.sample_files), contracts, ledger, selection)
         run_id = _make_run_id()
         lost = _find_lost(landings, contracts, ledger, selection)
+        if selection.rebuild:
+            rebuilt = contracts.get_table(selection.rebuild)
+            distrust_models(settings.lake, contracts, rebuilt, get_next_batch(settings.lake, contracts))
         with show_progress("loading", len(plan.get_steps("load", "restate"))) as advance:
             outcome = commit_load(
                 plan,
@@ -143,8 +147,7 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
                 on_file=advance,
             )
         if lost:
-            batch_id = get_next_batch(settings.lake, contracts) - 1
-            write_off(settings.lake, contracts, ledger, lost, run_id=run_id, batch_id=batch_id, now=_now())
+            write_off(settings.lake, contracts, ledger, lost, run_id=run_id, now=_now())
             outcome.lost = [(entry.source_file, entry.rows_accepted) for entry in lost]
         if selection.reload:
             operations = _describe_reload(ledger, selection, run_id)

@@ -216,5 +216,5 @@ def _read(table: Table, version: int) -> str:
     path = str(table.path).replace("'", "''")
     scan = f"delta_scan('{path}', version = {version})"
     if table.kind == "bronze" and table.contract and table.contract.load.delete_when:
-        return f"(select * exclude (_is_deleted) from {scan} where not _is_deleted)"
+        return f"(select * exclude (_is_deleted) from {scan} where _is_deleted is not true)"
     return scan

@@ -10,6 +10,8 @@ import pytest
 from deltalake import DeltaTable
 
 from conftest import Project, make_project
+from lakeops import pipeline
+from lakeops.recovery.undo import run_undo
 
 CDC = """
 sources:
@@ -62,6 +64,12 @@ def lines(*records: dict) -> str:
 
 def people(project: Project) -> list[tuple]:
     return project.sql("select person_id, name, city from bronze.people order by 1")
+
+
+def list_touched(project: Project, batch: int) -> set[int]:
+    """Return the shelves whose rows a batch changed, as later layers are told."""
+    found = project.sql(f"select key_json from touched_keys where table_name = 'shelves' and batch_id = {batch}")
+    return {json.loads(key)["shelf_id"] for (key,) in found}
 
 
 INSERT = lines({"person_id": 1, "seq": 1, "op": "I", "name": "Ann", "city": "Rome"})
@@ -175,3 +183,48 @@ def test_a_full_snapshot_replaces_and_records_what_disappeared(project):
     project.land("shelves/day=2024-01-02/a.csv", "shelf_id,label\n3,c\n")
     project.load()
     assert project.sql(shown) == [(3, "c")]
+    # Undone, the one before it holds again. Its rows are of an old batch: without a word, no model would see them.
+    (undone,) = run_undo(project.settings, file="data_raw/shelves/day=2024-01-02/a.csv", reason="wrong")
+    assert project.sql(shown) == [(1, "a"), (2, "b")]
+    assert list_touched(project, undone.batch_id) == {1, 2, 3}
+
+
+def test_a_replayed_record_does_not_make_its_snapshot_the_newest(project):
+    project.change_contract("              sequence_by: [day]\n", "")
+    project.land("shelves/day=2024-01-01/a.csv", "shelf_id,label,day\n1,a,\nx,b,\n")
+    project.load()
+    project.land("shelves/day=2024-01-01/b.csv", "shelf_id,label,day\n3,c,\n")
+    project.load()
+    project.change_contract("- {name: shelf_id, data_type: bigint}", "- {name: shelf_id, data_type: varchar}")
+    (replay,) = pipeline.run_replay(project.settings, None, None)
+    assert replay.replayed == 1
+    assert project.sql("select shelf_id from bronze.shelves") == [("3",)]
+
+
+def test_a_late_record_that_fills_an_older_gap_is_told_to_later_layers(project):
+    """The row keeps the batch of its last record, which alone would be no news."""
+    project.land("people/2.jsonl", lines({"person_id": 1, "seq": 5, "op": "U", "name": "Ann"}))
+    project.load()
+    project.land("people/1.jsonl", lines({"person_id": 1, "seq": 3, "op": "U", "name": "A", "city": "Rome"}))
+    late = project.load().batches[0]
+    assert project.sql("select name, city, _batch_id < 2 from bronze.people") == [("Ann", "Rome", True)]
+    assert project.sql("select key_json, reason, batch_id from touched_keys") == [('{"person_id": 1}', "derived", late)]
+
+
+def test_deletes_that_are_named_later_hide_no_older_row(project):
+    project.change_contract("              delete_when: \"op = 'D'\"\n", "")
+    project.land("people/1.jsonl", INSERT)
+    project.land("people/2.jsonl", MOVE)
+    project.load()
+    project.change_contract(
+        "              partial_updates", "              delete_when: \"op = 'D'\"\n              partial_updates"
+    )
+    project.load()
+    assert people(project) == [(1, "Ann", "Oslo")]
+    assert project.sql("select operation from bronze.people_audit") == [("insert",), ("update",)]
+    project.land("people/3.jsonl", lines({"person_id": 1, "seq": 3, "op": "U", "name": "Anna"}))
+    project.load()
+    assert people(project) == [(1, "Anna", "Oslo")]
+    project.land("people/4.jsonl", DELETE)
+    project.load()
+    assert people(project) == []

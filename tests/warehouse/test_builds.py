@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from warehouse.killed_builds import BEFORE, D1, kill_builds, land, list_edges
+from warehouse.killed_builds import BEFORE, D1, D2, kill_builds, land, list_edges
+from warehouse.landings import DAYS, product
 from warehouse.workshop import Workshop
 
 # `make prove` kills before every statement.
@@ -31,6 +32,38 @@ def test_a_second_build_changes_no_row(workshop: Workshop):
     assert {"silver.orders", "gold.fct_sales"} <= set(first["changed"])
     assert second == {"changed": []}
     assert again == {"changed": []}
+
+
+@pytest.mark.parametrize(
+    ("lost", "table"),
+    [(f"orders/order_dt={D1}/a.csv", "orders"), (f"products/effective_dt={D2}/a.csv", "products_changes")],
+    ids=["every record", "only the changes of a merged table"],
+)
+def test_what_a_rebuilt_table_has_lost_leaves_the_models(workshop: Workshop, lost: str, table: str):
+    """The table that was lost cannot say which keys it had."""
+    *_, gone, built, compared, settled = workshop.run(
+        [*BEFORE, ("build",), ("lose", lost), ("build",), ("compare",), ("settle",)]
+    )
+    assert [name for name, _ in gone["lost"]] == [f"data_raw/{lost}"]
+    assert any(f"bronze.{table} was rebuilt" in said for said in built["recomputed"])
+    assert compared["differing"] == {}
+    assert settled == {"changed": []}
+
+
+def test_deletes_that_a_contract_names_later_hide_no_older_row(workshop: Workshop):
+    """Of a row from before, whether it is deleted is null."""
+    setting = "delete_when: op = 'D'"
+    without, with_it = ("edit", CONTRACT, setting, f"# {setting}"), ("edit", CONTRACT, f"# {setting}", setting)
+    ask = ("ask", "select (select count(*) from bronze.products), (select count(*) from silver.products)")
+    delete = land(f"products/effective_dt={DAYS[2]}/a.csv", product(2, op="D"))
+    actions = [without, *BEFORE, ("build",), ask, with_it, ("load",), ("build",), ask, ("compare",)]
+    *_, before, _, _, built, after, compared, _, _, _, last, again = workshop.run(
+        [*actions, delete, ("load",), ("build",), ask, ("compare",)]
+    )
+    assert (before["answer"], after["answer"], last["answer"]) == ([[3, 3]], [[3, 3]], [[2, 2]])
+    # What it shows may be other rows, though no record came.
+    assert any("silver_products: its SQL has changed" in said for said in built["recomputed"])
+    assert compared["differing"] == again["differing"] == {}
 
 
 def test_a_changed_macro_changes_the_rows_it_made(workshop: Workshop):

@@ -130,6 +130,26 @@ def test_only_what_was_changed_with_the_rest_from_another_target(built: Clone):
     built.run(command, folder="dbt", **mine)
     assert built.query(sales, mine["LAKEOPS_WAREHOUSE"]) == [["1", "-9"], ["4", "-2"]]
 
+    # Somebody else works on who reads fct_sales; then the other target's warehouse is made anew, and counts from one.
+    model.write_text(text)
+    reader = built.root / "dbt/models/gold/customer_orders.sql"
+    reader_text = reader.read_text()
+    reader.write_text(reader_text + "-- changed")
+    mine["LAKEOPS_WAREHOUSE"] = str(built.root / "duckdb/readers.duckdb")
+    said = built.run(command, folder="dbt", **mine).stdout
+    assert "gold.customer_orders" in said
+    assert "gold.fct_sales" not in said
+    for file in (built.root / "duckdb").glob("warehouse.duckdb*"):
+        file.unlink()
+    land(built, [("land", name.replace("a.csv", "b.csv"), columns, [("9", *rows[0][1:])]), ("load",)])
+    built.run("dbt run -s silver gold", folder="dbt")
+    said = built.run(command, folder="dbt", **mine).stdout
+    assert "customer_orders: fct_sales was rebuilt" in said
+    orders = "select order_id, customer_key, units from gold.customer_orders order by all"
+    assert ["9", "-1", "9"] in built.query(orders)
+    assert built.query(orders, mine["LAKEOPS_WAREHOUSE"]) == built.query(orders)
+    reader.write_text(reader_text)
+
 
 def test_a_column_that_its_contract_dropped_stops_who_reads_it(built: Clone):
     file = built.root / "dbt/models/bronze/retail.yml"

@@ -242,6 +242,18 @@ class Worker:
         """Load a table again, whole."""
         return self.load(rebuild=table)
 
+    def lose(self, name: str) -> dict[str, Any]:
+        """Do without a file, after its table was lost."""
+        from lakeops import pipeline
+        from lakeops.bronze.tables import get_truth
+        from lakeops.contract import load_contracts
+
+        contract = load_contracts(self.settings.models).get_table(Path(name).parts[0].removesuffix(Path(name).suffix))
+        (self.root / "data_raw" / name).unlink()
+        shutil.rmtree(get_truth(self.settings.lake, contract))
+        (outcome,) = pipeline.run_rebuild(self.settings, [contract.table], "for the test")
+        return {"lost": outcome.lost}
+
     def mend(self) -> None:
         """Let the contract accept what it kept in quarantine."""
         write_contract(self.root, MENDED_PAYMENTS)
@@ -331,6 +343,9 @@ class Worker:
         assert old in text, f"{old!r} is not in {name}"
         path.write_text(text.replace(old, new))
         self.manifest = parse(self.root)
+        # What dbt prepares when it starts, views among it, may follow from the file.
+        self._close(self.warehouse)
+        self._close(self.other)
 
     def keep(self) -> None:
         """Remember the warehouse as it is."""

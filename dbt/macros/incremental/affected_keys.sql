@@ -3,7 +3,8 @@
     source: orders            a contract's table: its new batches, and the keys that commits took away (touched_keys)
     changes: true             with source: read the history <table>_changes in place of the current state
     ref: silver_customers     a model: the rows its builds wrote since, and the keys they removed
-    provides: {key: expr}     the input brings new keys: how to make this model's key from `changed`
+    provides: {key: expr}     the input brings new keys: how to make this model's key from `changed`; in it, `from input`
+                              reads the input, wherever that is built
     on: <sql>                 the input is looked up: which rows of `this` depend on `changed`
     flag: has_known_customer  only whether the key exists matters: look up the rows of `this` whose flag says otherwise
     unless: <sql>           rows of `this` that came out right already: those for which `input` has a row like that
@@ -31,7 +32,11 @@
         {%- if entry.on -%}
             {%- do input.update({'on': entry.on}) -%}
         {%- elif entry.provides or not (missing or entry.flag) -%}
-            {%- do input.update({'provides': entry.provides or {}}) -%}
+            {%- set provides = {} -%}
+            {%- for column, expression in (entry.provides or {}).items() -%}
+                {%- do provides.update({column: expression | replace('from input ', 'from ' ~ input.relation ~ ' ')}) -%}
+            {%- endfor -%}
+            {%- do input.update({'provides': provides}) -%}
         {%- else -%}
             {%- set terms = [] -%}
             {%- for column in input.key -%}
@@ -71,8 +76,8 @@
             {%- set touched = input.name ~ ' touched' -%}
             {%- set of_table = " where table_name = '" ~ input.table ~ "'" -%}
             {%- do questions.append("select '" ~ input.name ~ "' as input, max(_batch_id) as high, null as other,"
-                ~ " null as vanished from " ~ input.relation ~ " where _batch_id > " ~ low.get(input.name, -1)) -%}
-            {%- do questions.append("select '" ~ touched ~ "', max(touched_id), max(batch_id), null"
+                ~ " null as gone from " ~ input.relation ~ " where _batch_id > " ~ low.get(input.name, -1)) -%}
+            {%- do questions.append("select '" ~ touched ~ "', max(touched_id), max(batch_id), max(rebuilt_id)"
                 ~ " from dbt_state.batches_at_start" ~ of_table) -%}
         {%- else -%}
             {%- set of_input = " where model = '" ~ input.name ~ "'" -%}
@@ -83,7 +88,7 @@
     {%- endfor -%}
     {%- set answers = {} -%}
     {%- for row in run_query(questions | join(' union all ')) -%}
-        {%- do answers.update({row[0]: {'high': row[1], 'other': row[2], 'vanished': row[3]}}) -%}
+        {%- do answers.update({row[0]: {'high': row[1], 'other': row[2], 'gone': row[3]}}) -%}
     {%- endfor -%}
 
     {%- for name, answer in answers.items() -%}
@@ -95,14 +100,19 @@
             {%- set in_table = plan.windows[name[:-8]].high -%}
             {%- set in_ledger = in_table if answer.other is none else answer.other -%}
             {%- set high = [high, [in_table, in_ledger] | max] | min -%}
+            {%- if not plan.everything and answer.gone is not none and known < answer.gone <= high -%}
+                {%- do plan.update({'everything': true, 'why': name[:-8] ~ ' was rebuilt'}) -%}
+            {%- endif -%}
         {%- elif not plan.everything and name not in low -%}
             {%- do plan.update({'everything': true, 'why': name ~ ' is a new input'}) -%}
-        {%- elif not plan.everything and answer.other is not none and answer.other > known -%}
+        {%- elif not plan.everything and (high < known or (answer.other is not none and answer.other > known)) -%}
+            {#- Fewer builds than were seen: another warehouse, which is deferred to, was made anew. -#}
+            {%- set known = [high, known] | min -%}
             {%- do plan.update({'everything': true, 'why': name ~ ' was rebuilt'}) -%}
         {%- endif -%}
         {%- do plan.windows.update({name: {'low': known, 'high': [high, known] | max}}) -%}
         {#- Mostly no key vanished since: then nobody need look, nor ask for the types of the keys. -#}
-        {%- do plan.vanished.update({name: answer.vanished is not none and answer.vanished > known}) -%}
+        {%- do plan.vanished.update({name: answer.gone is not none and answer.gone > known}) -%}
     {%- endfor -%}
     {{ return(plan) }}
 {% endmacro %}

@@ -5,7 +5,7 @@
     watermarks     one row per model and input: up to which batch (bronze) or revision (model) the input is taken in
     vanished_keys  keys that a build removed from a model; who reads the model must recompute them
     tested         one row per test that ever held: up to which batch or revision (see test_scope.sql)
-    batches_at_start  the last batch of each table's files and touched keys as of the start of this run
+    batches_at_start  the last batch of each table's files, touched keys and rebuilding as of the start of this run
     dropped_columns  columns that bronze has and their contract no longer declares, as of the start of this run
 -#}
 {% macro create_state_tables() %}
@@ -35,10 +35,13 @@
 {% macro note_batches() %}
 {%- if execute %}
     create or replace table dbt_state.batches_at_start as
-    select table_name, files.batch_id, keys.batch_id as touched_id
+    select table_name, files.batch_id, keys.batch_id as touched_id, keys.rebuilt_id
     from (select table_name, max(batch_id) as batch_id from {{ source('ops', 'manifest_processed_files') }} group by all) as files
-    full join (select table_name, max(batch_id) as batch_id from {{ source('ops', 'touched_keys') }} group by all) as keys
-        using (table_name)
+    full join (
+        select table_name, max(batch_id) as batch_id, max(batch_id) filter (reason = 'rebuilt') as rebuilt_id
+        from {{ source('ops', 'touched_keys') }}
+        group by all
+    ) as keys using (table_name)
 {%- endif %}
 {% endmacro %}
 
@@ -52,12 +55,19 @@
 
 {#-
   What a model's rows are made by: its file (configuration too) and the SQL it compiles to, that is with what macros and
-  contracts put into it. Without the condition of `is_affected`, which full and incremental builds do not share.
+  contracts put into it, and the rows that contracts hide from it. Without the condition of `is_affected`, which full and
+  incremental builds do not share.
 -#}
 {% macro get_checksum() %}
     {%- set begin, end = affected_marks() -%}
     {%- set condition = '(?s)' ~ modules.re.escape(begin) ~ '.*?' ~ modules.re.escape(end) -%}
-    {{ return(local_md5(model.checksum.checksum ~ modules.re.sub(condition, '', compiled_code))) }}
+    {%- set made_by = [model.checksum.checksum, modules.re.sub(condition, '', compiled_code)] -%}
+    {%- for node in graph.sources.values() | sort(attribute='unique_id') -%}
+        {%- if node.unique_id in model.depends_on.nodes and (node.config.meta.load or {}).delete_when -%}
+            {%- do made_by.append(node.name ~ ': ' ~ node.config.meta.load.delete_when) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(local_md5(made_by | join)) }}
 {% endmacro %}
 
 {#- Post-hook, inside the model's transaction: remember what this build has taken in. -#}

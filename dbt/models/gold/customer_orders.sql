@@ -4,7 +4,7 @@
     unique_key=['order_id', 'customer_key'],
     meta={'affected_by': [
         {'ref': 'fct_sales', 'provides': {'customer_key': '(
-            select any_value(sales.customer_key) from gold.fct_sales as sales where sales.order_id = changed.order_id
+            select any_value(sales.customer_key) from input as sales where sales.order_id = changed.order_id
         )'}},
         {'ref': 'fct_sales', 'on': 'this.order_id = changed.order_id'}
     ]}

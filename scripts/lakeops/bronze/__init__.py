@@ -1,5 +1,6 @@
 """Plan what a load does, and commit it: the only writer of bronze and quarantine."""
 
+from lakeops.bronze.current import distrust_models
 from lakeops.bronze.heal import heal_lake
 from lakeops.bronze.load import LoadOutcome, TableOutcome, commit_load, write_off
 from lakeops.bronze.plan import Plan, Step, list_candidates, plan_load
@@ -16,6 +17,7 @@ __all__ = [
     "check_tables",
     "commit_load",
     "discard_quarantine",
+    "distrust_models",
     "ensure_lake",
     "get_next_batch",
     "heal_lake",

@@ -21,6 +21,9 @@ from lakeops.paths import Lake
 # No two records share all of these: one that is replayed from the quarantine has a batch of its own.
 _PLACE = ["_batch_id", "_source_file", "_source_row"]
 
+# The reason in `touched_keys` that stands for all keys of a table; dbt/macros/incremental/ knows it, too.
+REBUILT = "rebuilt"
+
 
 def get_order(contract: Contract) -> list[str]:
     """Return the columns that order the records of one key, last wins; nulls come first."""
@@ -48,12 +51,18 @@ def refresh_current(
         changes = scan_table(open_table(get_truth(lake, contract)))
         if contract.load.mode == "replace":
             winners = _pick_snapshot(changes, contract)
-            held = read_frame(table, contract.load.key)
-            gone = held.join(winners, on=contract.load.key, how="anti")
+            held = read_frame(table, [*contract.load.key, *_PLACE])
+            gone = held.select(contract.load.key).join(winners, on=contract.load.key, how="anti")
             append_touched_keys(lake, contracts, contract, gone, batch_id, "disappeared")
+            again = winners.join(held, on=[*contract.load.key, *_PLACE], how="anti")
             keys = pl.concat([keys, held.select(keys.columns)]).unique()
         else:
             winners = _pick_winners(changes.join(keys.lazy(), on=contract.load.key, how="semi"), contract)
+            again = winners if contract.load.partial_updates else winners.clear()
+        # A row that changed without being of this batch: an older snapshot holds again, or a late record filled what
+        # the last one left out. By `_batch_id` alone, no model would see it.
+        again = again.filter(pl.col("_batch_id") != batch_id).select(contract.load.key)
+        append_touched_keys(lake, contracts, contract, again, batch_id, "derived")
         adds, removes, _ = take_out_keys(table, keys)
         if winners.height:
             adds.append(write_part(get_folder(table), winners))
@@ -75,7 +84,8 @@ def _pick_winners(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
     ordered = changes.sort(order, nulls_last=False)
     if contract.load.delete_when:
         # What a key was before it was deleted, or what its deletion said, is not part of what it is when it comes back.
-        deletions = pl.col("_is_deleted").cum_sum(reverse=True).over(key)
+        # Null in what came before the contract had the setting.
+        deletions = pl.col("_is_deleted").fill_null(False).cum_sum(reverse=True).over(key)
         is_last = pl.int_range(pl.len(), 0, -1).over(key) == 1
         ordered = ordered.filter((deletions == 0) | is_last)
     filled = [
@@ -117,7 +127,9 @@ def _pick_whole_records(changes: pl.LazyFrame, key: list[str], order: list[str])
 def _pick_snapshot(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
     """Return the rows of the newest full snapshot: the file that is last in the total order."""
     order = [*contract.load.sequence_by, "_batch_id", "_source_file"]
-    files = changes.select(order).group_by("_source_file").agg(pl.col(order[:-1]).max()).collect()
+    # A record replayed from the quarantine has a later batch than the file it belongs to, and does not make that newer.
+    came = pl.col("_batch_id").min()
+    files = changes.select(order).group_by("_source_file").agg(pl.col(contract.load.sequence_by).max(), came).collect()
     if not files.height:
         return changes.collect()
     newest = files.sort(order, nulls_last=False).row(-1, named=True)["_source_file"]
@@ -133,19 +145,31 @@ def append_touched_keys(
     Parameters
     ----------
     keys : key columns; duplicates are written once.
-    reason : superseded, tombstone, disappeared, undone or restored.
+    reason : superseded, tombstone, disappeared, derived, undone or restored.
     """
-    if not keys.height:
+    texts = [json.dumps(key, default=str) for key in keys.unique().iter_rows(named=True)]
+    _append_touched(lake, contracts, contract, texts, batch_id, reason)
+
+
+def distrust_models(lake: Lake, contracts: Contracts, contract: Contract, batch_id: int) -> None:
+    """Write down that a table is made anew: which rows it lost nobody can tell, so the models recompute every key."""
+    _append_touched(lake, contracts, contract, ["{}"], batch_id, REBUILT)
+
+
+def _append_touched(
+    lake: Lake, contracts: Contracts, contract: Contract, keys: list[str], batch_id: int, reason: str
+) -> None:
+    if not keys:
         return
     now = dt.datetime.now(dt.UTC)
     rows = [
         {
             "table_name": contract.table,
-            "key_json": json.dumps(key, default=str),
+            "key_json": key,
             "batch_id": batch_id,
             "reason": reason,
             "recorded_at": now,
         }
-        for key in keys.unique().iter_rows(named=True)
+        for key in keys
     ]
     append(lake.ops("touched_keys"), make_frame(contracts.get_record("touched_keys"), rows), batch_id)

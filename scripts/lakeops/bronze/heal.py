@@ -14,7 +14,7 @@ from decimal import Decimal
 import polars as pl
 from deltalake import DeltaTable
 
-from lakeops.bronze.current import refresh_current
+from lakeops.bronze.current import REBUILT, refresh_current
 from lakeops.bronze.tables import get_current, get_truth
 from lakeops.contract import Contract, Contracts
 from lakeops.delta import (
@@ -117,7 +117,7 @@ def _catch_up(lake: Lake, contracts: Contracts, contract: Contract, behind: int,
     changes = scan_table(open_table(get_truth(lake, contract)))
     keys = changes.filter(pl.col("_batch_id") > behind).select(contract.load.key).unique().collect()
     touched = read_frame(open_table(lake.ops("touched_keys"))).filter(
-        (pl.col("table_name") == contract.table) & (pl.col("batch_id") > behind)
+        (pl.col("table_name") == contract.table) & (pl.col("batch_id") > behind) & (pl.col("reason") != REBUILT)
     )
     if touched.height:
         parsed = [_parse_key(key, keys.schema) for key in touched["key_json"]]

@@ -132,15 +132,21 @@ def commit_load(
 
 
 def write_off(
-    lake: Lake, contracts: Contracts, ledger: Ledger, lost: list[Entry], *, run_id: str, batch_id: int, now: dt.datetime
+    lake: Lake, contracts: Contracts, ledger: Ledger, lost: list[Entry], *, run_id: str, now: dt.datetime
 ) -> None:
-    """Write down that the rows of some files are no longer in bronze, and cannot be loaded again."""
-    entries = [
-        entry._replace(status="superseded", run_id=run_id, batch_id=batch_id, recorded_at=now, seconds=None,
-                       reason="its rows were lost with the table, and the raw file is gone")
-        for entry in lost
-    ]  # fmt: skip
-    append_entries(lake, contracts.get_record(NAME), entries, batch_id)
+    """Commit that files of one table cannot be loaded again: what bronze still had of them leaves it.
+
+    Raises
+    ------
+    BronzeCommitError : the commit did not happen.
+    """
+    contract = contracts.get_table(lost[0].table_name)
+    batch = _Batch(lake, contracts, ledger, run_id, get_next_batch(lake, contracts), now, lambda _: None)
+    table = open_table(get_truth(lake, contract))
+    names = [entry.source_file for entry in lost]
+    why = "its rows were lost with the table, and the raw file is gone"
+    entries, _ = _commit_table(batch, contract, table, _Gathered(), names, why)
+    append_entries(lake, contracts.get_record(NAME), entries, batch.batch_id)
     for entry in entries:
         ledger.add(entry)
 
@@ -230,7 +236,8 @@ def _load_table(
         return noted, None
     loaded = {entry.source_file for entry in gathered.kept}
     leaving = [step.landing.source_file for step in steps if step.supersedes and step.landing.source_file in loaded]
-    entries, tally.version = _commit_table(batch, contract, table, gathered, leaving)
+    why = f"restated by batch {batch.batch_id}"
+    entries, tally.version = _commit_table(batch, contract, table, gathered, leaving, why)
     tally.new_columns += gathered.new_columns
     for label, count in gathered.warnings.items():
         tally.warnings[label] = tally.warnings.get(label, 0) + count
@@ -319,9 +326,9 @@ def _examine_in_order(
 
 
 def _commit_table(
-    batch: _Batch, contract: Contract, table: DeltaTable, gathered: _Gathered, leaving: list[str]
+    batch: _Batch, contract: Contract, table: DeltaTable, gathered: _Gathered, leaving: list[str], why: str
 ) -> tuple[list[Entry], int]:
-    """Write what must be there before the commit, commit, and derive what follows from it."""
+    """Write what must be there before the commit, commit, and derive what follows from it; `why` rows are leaving."""
     path = get_folder(table)
     if gathered.new_columns:
         for place in {path, get_current(batch.lake, contract)}:
@@ -340,7 +347,7 @@ def _commit_table(
             batch_id=batch.batch_id,
             rows_batch_id=None,
             run_id=batch.run_id,
-            reason=f"restated by batch {batch.batch_id}",
+            reason=why,
             recorded_at=batch.now,
             seconds=None,
         )

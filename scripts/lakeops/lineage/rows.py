@@ -151,6 +151,7 @@ class _Tracer:
         elif entry.get("provides") or not (set(model.key) - set(origin_key) or entry.get("flag")):
             made = entry.get("provides") or {}
             terms = [f"({made.get(name, f'changed.{name}')}) = this.{name}" for name in model.key]
+            terms = [term.replace("from input ", f"from {origin.relation} ") for term in terms]
         else:
             terms = [f"changed.{name} = this.{name}" for name in origin_key]
         # The version of a dimension that the row points at, and not every one its key ever had.

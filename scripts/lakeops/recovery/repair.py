@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 from deltalake import DeltaTable
 
-from lakeops.bronze import commit_load, plan_load
+from lakeops.bronze import commit_load, distrust_models, get_next_batch, plan_load
 from lakeops.bronze.tables import get_current, get_truth
 from lakeops.console import say
 from lakeops.contract import Contract, Contracts, load_contracts
@@ -201,9 +201,14 @@ def carry_out(settings: Settings, repair: Repair, brought: list[str], reason: st
         aside = lake.folder / f".damaged-{_now():%Y%m%dT%H%M%S}"
         for mend in repair.mends:
             _mend(lake, mend, aside)
+            if mend.place.role == "truth" and mend.place.path != (current := get_current(lake, mend.place.contract)):
+                _move_aside(lake, current, aside)  # derived anew, whole
     tables = {entry.table_name for entry in repair.reload if entry.table_name}
     tables |= {mend.place.contract.table for mend in repair.mends if mend.place.contract}
     with open_lake(settings, tables) as (contracts, ledger):
+        for table in sorted({entry.table_name for entry in repair.reload if entry.table_name}):
+            # Today's contract may refuse what it took then.
+            distrust_models(lake, contracts, contracts.get_table(table), get_next_batch(lake, contracts))
         batches = _reload(settings, contracts, ledger, repair.reload)
         operations = [
             Operation(
@@ -228,11 +233,13 @@ def carry_out(settings: Settings, repair: Repair, brought: list[str], reason: st
 
 def move_unreadable_aside(lake: Lake, contract: Contract) -> None:
     """Move a contract's tables that cannot be read aside, so that they can be made anew."""
+    truth, current = get_truth(lake, contract), get_current(lake, contract)
     with lock_lake(lake):
         aside = lake.folder / f".damaged-{_now():%Y%m%dT%H%M%S}"
-        for path in {get_truth(lake, contract), get_current(lake, contract), lake.quarantine(contract.table)}:
-            health = examine_table(path, deep=True)
-            if path.is_dir() and not health.is_whole:
+        for path in dict.fromkeys((truth, current, lake.quarantine(contract.table))):
+            # What is derived from changes that are gone has rows that no record stands behind.
+            is_whole = examine_table(path, deep=True).is_whole and (path != current or truth.is_dir())
+            if path.is_dir() and not is_whole:
                 _move_aside(lake, path, aside)
                 say(f"{contract.name}: what cannot be read is in {aside}")
 

@@ -83,8 +83,9 @@ def define_views(lake: Lake, contracts: Contracts, versions: dict[Path, int] | N
     for contract in contracts.tables:
         current = _scan(lake.bronze(contract.schema, contract.table), versions)
         views[contract.name] = f"select * from {current}"
-        if contract.load.delete_when:  # tombstones stay in the table, for whoever derives from it
-            views[contract.name] = f"select * exclude (_is_deleted) from {current} where not _is_deleted"
+        # Tombstones stay in the table, for whoever derives from it. Null: it came before the contract had the setting.
+        if contract.load.delete_when:
+            views[contract.name] = f"select * exclude (_is_deleted) from {current} where _is_deleted is not true"
         if contract.load.keeps_changes:
             changes = _scan(lake.bronze(contract.schema, f"{contract.table}_changes"), versions)
             views[f"{contract.name}_changes"] = f"select * from {changes}"
@@ -99,7 +100,7 @@ def _define_audit(contract: Contract, changes: str) -> str:
     """Who changed what: every record of a key in its order, with the record before it."""
     key = ", ".join(contract.load.key)
     image = ", ".join(f"{column.name} := {column.name}" for column in contract.columns)
-    deleted = "_is_deleted" if contract.load.delete_when else "false"
+    deleted = "(_is_deleted is true)" if contract.load.delete_when else "false"
     order = ", ".join(f"{name} nulls first" for name in get_order(contract))
     return f"""
         select {key},
