@@ -264,7 +264,7 @@ def _write_column(guess: Guess, *, is_key: bool) -> Iterator[str]:
 def _guess_column(original: str, values: pl.Series) -> Guess:
     name = _make_name(original)
     if values.dtype == pl.String:
-        values = values.set(values == "", None)
+        values = values.set(values.str.strip_chars() == "", None)
     present = values.drop_nulls()
     kind, reason = _guess_type(present)
     guess = Guess(

@@ -76,7 +76,7 @@ RULE = "          - {{name: v, data_type: '{kind}', data_tests: [{rule}]}}\n"
 @pytest.mark.parametrize(
     ("kind", "rule", "good", "bad"),
     [
-        ("varchar", "not_null", ["", "x"], [None]),
+        ("varchar", "not_null", ["x", " x "], [None, "", " ", "\t"]),
         ("varchar", "accepted_values: {arguments: {values: [A, B]}}", ["A", None], ["a", "", "AB"]),
         ("bigint", "accepted_values: {arguments: {values: [1, 2]}}", ["1", None], ["3"]),
         ("decimal(6,2)", "accepted_values: {arguments: {values: [1.5, '2.50']}}", ["1.50", "1.5", "2.5"], ["1.51"]),

@@ -254,9 +254,15 @@ def _list_failures(frame: pl.DataFrame, contract: Contract, lost: dict[str, pl.S
 
 
 def _find_failing(frame: pl.DataFrame, rule: Expectation, contract: Contract) -> pl.Series | None:
-    """Return which rows fail an expectation, or None if none does; a null fails not_null only, as in dbt."""
+    """Return which rows fail an expectation, or None if none does.
+
+    A null fails not_null only, as in dbt. So does blank text, which silver makes null (decision 48).
+    """
     values = frame[rule.column]
     match rule.test:
+        case "not_null" if values.dtype == pl.String:
+            failing = values.is_null() | (values.str.strip_chars() == "").fill_null(False)
+            return failing if failing.any() else None
         case "not_null":
             return values.is_null() if values.null_count() else None
         case "accepted_values":
