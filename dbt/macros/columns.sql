@@ -3,9 +3,17 @@
     nullif(trim({{ column }}), '')
 {%- endmacro %}
 
-{#- An amount shared out, in cents: DuckDB divides decimals as doubles. Nothing to share it among is NULL. -#}
+{#-
+  An amount of four decimals shared out, in cents, half away from zero. In whole numbers, since DuckDB divides decimals as
+  doubles, and half a cent is none. Nothing to share it among is NULL.
+-#}
 {% macro aud_per(amount, count) -%}
-    cast(round({{ amount }} / nullif({{ count }}, 0), 2) as decimal(18, 2))
+    {%- set parts -%} cast(cast({{ amount }} as decimal(28, 4)) * 10000 as hugeint) {%- endset -%}
+    {%- set of -%} cast({{ count }} as hugeint) {%- endset -%}
+    cast(cast(
+        sign({{ parts }}) * sign({{ of }}) * ((2 * abs({{ parts }}) + 100 * abs({{ of }})) // nullif(200 * abs({{ of }}), 0))
+        as decimal(18, 0)
+    ) * cast(0.01 as decimal(3, 2)) as decimal(18, 2))
 {%- endmacro %}
 
 {#- UTC day of a moment, whatever the session's time zone. `at time zone` asks ICU of every row: ten times dearer. -#}

@@ -20,9 +20,16 @@ def render_holidays() -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["country_code", "date", "name"])
     for country, part in COUNTRIES.items():
-        days = holidays.country_holidays(country, subdiv=part, years=YEARS, language="en_US")
+        days = dict(_ask(country, part))
+        if country == "AU":  # for the nation, the library has no day off in place of one on a weekend
+            states = [_ask(country, state) for state in holidays.AU.subdivisions]
+            days |= {day: states[0][day] for day in set.intersection(*map(set, states)) - days.keys()}
         writer.writerows([country, day, name] for day, name in sorted(days.items()) if day.year in YEARS)
     return out.getvalue()
+
+
+def _ask(country: str, part: str | None) -> holidays.HolidayBase:
+    return holidays.country_holidays(country, subdiv=part, years=YEARS, language="en_US")
 
 
 if __name__ == "__main__":

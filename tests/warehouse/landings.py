@@ -5,6 +5,7 @@ An action is a tuple, its verb first; `workshop.py` carries it out, `plain_pytho
     load [AT]                  load what lies there; killed before its AT-th write, if AT is given
     reload NAME                load this file again although its bytes are known
     rebuild TABLE              load a whole table again from its raw files
+    lose NAME                  this file is gone, and its table with it: rebuild that from what is left
     mend                       the contract of orders accepts from now on what it kept in quarantine
     replay NAME                load from quarantine what the contract accepts by now
     discard NAME               give up what is in quarantine
@@ -160,7 +161,7 @@ def _draw_row(table: str, day: str) -> st.SearchStrategy[Row]:
             return st.builds(reading, moment, st.integers(1, 3), pick(["20.5", "21.5", "99"]))
         case "exchange_rates":
             return st.builds(
-                lambda when, *rest: (when, *rest), days, pick(["USD", "GBP", "AUD"]), pick(["1.5", "1.6", "0"])
+                lambda when, *rest: (when, *rest), days, pick(["USD", "usd", "GBP", "AUD"]), pick(["1.5", "1.6", "0"])
             )
         case "shipments":
             return st.builds(

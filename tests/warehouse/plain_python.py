@@ -181,14 +181,16 @@ class Shop:
         currency = order.values["currency"]
         if currency == "AUD":
             return Decimal(1), "identity"
-        rates = {
-            day: Decimal(record.values["rate_to_aud"])
+        # Last the newest day; of one day, spelt in two ways, what came last.
+        rates = sorted(
+            (day, record.batch, of, Decimal(record.values["rate_to_aud"]))
             for (day, of), record in self._get_latest("exchange_rates", "date", "currency").items()
-            if of == currency and day <= date and Decimal(record.values["rate_to_aud"]) > 0
-        }
+            if of.strip().upper() == currency and day <= date and Decimal(record.values["rate_to_aud"]) > 0
+        )
         if not rates:
             return None, "missing"
-        return rates[max(rates)], "day" if max(rates) == date else "last_known"
+        day, *_, rate = rates[-1]
+        return rate, "day" if day == date else "last_known"
 
     def _find_price(self, product_id: str | None, date: str) -> Decimal | None:
         """Return the price on the list at a date; None if nothing is known of the product, or it was deleted."""

@@ -3,11 +3,15 @@ with judged as (
     select *
     from data_anomalies
     qualify judged_at = max(judged_at) over (partition by table_name, measure, column_name, business_date)
+),
+
+newest as (
+    select max(business_date) as business_date from judged
 )
 
 select
     table_name,
-    business_date,
+    judged.business_date,
     measure,
     column_name,
     category,
@@ -19,6 +23,6 @@ select
     cause,
     run_id
 from judged
-where is_anomaly
-qualify business_date >= max(business_date) over () - 30
-order by business_date desc, abs(distance) desc;
+cross join newest
+where is_anomaly and judged.business_date >= newest.business_date - 30
+order by judged.business_date desc, abs(distance) desc;

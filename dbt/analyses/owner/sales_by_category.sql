@@ -1,6 +1,8 @@
--- What each category sold over the last 30 days there are, and how that compares with the 30 days before.
+-- What each category sold over the last 30 days there are, and how that compares with the 30 days before. An order whose
+-- day is yet to come (a mistyped year) is not the last.
 with newest as (
     select max(date) as date from gold.v_sales
+    where date <= current_date + 1
 ),
 
 sold as (
@@ -12,7 +14,7 @@ sold as (
         sum(sales.net_aud) filter (sales.date <= newest.date - 30) as net_aud_before
     from gold.v_sales as sales
     cross join newest
-    where sales.date > newest.date - 60
+    where sales.date > newest.date - 60 and sales.date <= newest.date
     group by sales.category
 )
 

@@ -7,7 +7,7 @@
             and this.date >= input.valid_from and this.date < coalesce(input.valid_to, date '9999-12-31')"},
         {'ref': 'silver_customers', 'flag': 'has_known_customer'},
         {'ref': 'dim_store', 'flag': 'has_known_store'},
-        {'ref': 'silver_exchange_rates', 'on': "this.currency = changed.currency and this.currency <> 'AUD'
+        {'ref': 'silver_exchange_rates', 'on': "this.currency = upper(trim(changed.currency)) and this.currency <> 'AUD'
             and this.date >= changed.date and coalesce(this.rate_date, changed.date) <= changed.date"}
     ]}
 ) }}
@@ -56,9 +56,13 @@ netted as (
 ),
 
 rates as (
-    select date, currency, rate_to_aud from {{ ref('silver_exchange_rates') }}
+    select date, upper(trim(currency)) as currency, rate_to_aud from {{ ref('silver_exchange_rates') }}
     -- AUD needs no rate, and the rates of AUD to itself in the source are not all 1.
-    where rate_to_aud > 0 and currency <> 'AUD'
+    where is_valid_rate and upper(trim(currency)) <> 'AUD'
+    -- Spelt in two ways on one day: the one that came last.
+    qualify row_number() over (
+        partition by date, upper(trim(currency)) order by _batch_id desc, currency desc
+    ) = 1
 ),
 
 -- Of each day and currency, not of each line: an ASOF join sorts and holds all it is given.

@@ -1,6 +1,8 @@
--- "Today" is the newest day of an order, not the clock: the same data gives the same answer.
+-- "Today" is the newest day of an order, not the clock: the same data gives the same answer. But a mistyped year must
+-- not make everybody old; a day later than the clock's, it may be already in the east.
 with today as (
     select max(last_order_date) as date from {{ ref('dim_customer') }}
+    where last_order_date <= {{ utc_day('now()') }} + 1
 )
 
 select

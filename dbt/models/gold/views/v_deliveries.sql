@@ -1,6 +1,14 @@
--- "Today" is the newest day anything left or arrived, not the clock: the same data gives the same answer.
-with today as (
-    select greatest(max(date), max({{ utc_day('delivered_at') }})) as date from {{ ref('fct_shipments') }}
+-- "Today" is the newest day anything left or arrived, not the clock: the same data gives the same answer. But a mistyped
+-- year must not make every parcel overdue; a day later than the clock's, it may be already in the east.
+with days as (
+    select date from {{ ref('fct_shipments') }}
+    union all
+    select {{ utc_day('delivered_at') }} from {{ ref('fct_shipments') }}
+),
+
+today as (
+    select max(date) as date from days
+    where date <= {{ utc_day('now()') }} + 1
 )
 
 select

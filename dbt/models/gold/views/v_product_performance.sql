@@ -33,13 +33,15 @@ select
     newest.list_price,
     newest.currency,
     newest.changes,
-    sold.orders,
-    sold.units,
+    coalesce(sold.orders, 0) as orders,
+    coalesce(sold.units, 0) as units,
     sold.net_aud,
     sold.first_sold,
     sold.last_sold,
     coalesce(returned.units_returned, 0) as units_returned,
     round(100 * coalesce(returned.units_returned, 0) / nullif(sold.units, 0), 1) as return_rate_pct
 from newest
-join sold using (product_id)
+left join sold using (product_id)
 left join returned using (product_id)
+-- A return may come before the sale it belongs to.
+where sold.product_id is not null or returned.product_id is not null
