@@ -172,7 +172,7 @@ def read_checks(connection: duckdb.DuckDBPyConnection, now: dt.datetime) -> list
         " threshold, checked_at from main.data_quality_metrics where table_name is not null and check_date >= ?"
         " qualify row_number() over ("
         "  partition by table_name, check_type, check_name, column_name, check_date"
-        "  order by status = 'pass' and rows = 0, checked_at desc, status = 'pass'"
+        "  order by status = 'pass' and rows is not distinct from 0, checked_at desc, status = 'pass'"
         " ) = 1 order by check_date",
         [now.date() - dt.timedelta(days=DAYS_SHOWN)],
     )

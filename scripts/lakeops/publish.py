@@ -185,6 +185,9 @@ def _publish_table(
     if known and known[0] == revision and model.key:
         return Published(model.name, table.version())
     since = known[0] if known and model.key else None
+    rebuilt = "select max(rebuilt_revision) from dbt_state.revisions where model = ?"
+    if since is not None and (connection.execute(rebuilt, [model.name]).fetchone()[0] or 0) > since:
+        since = None  # a full refresh forgets which keys vanished
     keys = _collect_changed_keys(connection, path, model, columns, since)
     entry = Published(model.name, table.version())
     if keys.height:
@@ -351,7 +354,9 @@ def _read_views(connection: duckdb.DuckDBPyConnection, models: list[_Model]) -> 
             "select schema_name || '.' || view_name, sql from duckdb_views() where not internal"
         ).fetchall()
     )
-    bound = re.compile(rf'\b"?{re.escape(catalog)}"?\.(?="?(?:main|gold)"?\.)')
+    # Quoted if it is no plain name: `my-lake.duckdb` is "my-lake".
+    quoted, plain = re.escape(catalog.replace('"', '""')), re.escape(catalog)
+    bound = re.compile(rf'(?:"{quoted}"|\b{plain})\.(?="?(?:main|gold)"?\.)')
     return {name: bound.sub("", found[name]) for name in wanted if name in found}
 
 

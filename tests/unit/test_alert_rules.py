@@ -121,6 +121,12 @@ def test_stale_tables_and_a_dead_hook_are_told() -> None:
     assert (hook.kind, "abc" in hook.message) == ("dead_hook", True)
 
 
+def test_without_a_mart_no_check_is_over() -> None:
+    known = {"fail:a": "fail", "warn:b": "warn", "stale:c": "stale"}
+    assert find_over(known, [], GOOD, Evidence()) == ["stale:c"]
+    assert find_over(known, [], GOOD, Evidence(checks=[make_check("pass", 0)])) == list(known)
+
+
 def test_what_could_not_be_looked_at_is_not_over() -> None:
     known = {
         "run:15": "run",
@@ -135,7 +141,7 @@ def test_what_could_not_be_looked_at_is_not_over() -> None:
     assert find_over(known, find_problems(stopped, None, {}), stopped, None) == ["run:15"]
     skipped = Evidence(checks=[make_check("skipped")])
     assert set(find_over(known, [], GOOD, skipped)) == set(known) - {f"fail:{KEY}"}
-    assert set(find_over(known, [], GOOD, Evidence())) == set(known)
+    assert set(find_over(known, [], GOOD, Evidence(checks=[make_check("pass", 0)]))) == set(known)
 
 
 @pytest.mark.parametrize("runbook", sorted({name for name in RUNBOOKS.values() if name}))

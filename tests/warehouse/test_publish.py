@@ -190,3 +190,20 @@ def test_a_stale_source_is_said_last_after_all_is_published(shop: Clone):
     assert "published:" in said
     assert "bronze.orders: last load" in said
     assert "exit-14-stale-data" in said
+
+
+def test_a_full_refresh_takes_from_readers_what_is_gone(shop: Clone):
+    """It begins the memory of vanished keys anew, so that publishing must compare every row."""
+    shop.run("lakeops incremental")
+    assert "26" in [row[0] for row in read_sales(shop)]
+    shop.run('lakeops undo --file data_raw/order_lines/order_dt=2024-03-26/a.csv --reason "wrong"')
+    shop.run("dbt run --full-refresh", folder="dbt")
+    shop.run("lakeops incremental")
+    assert [row for row in read_sales(shop) if row[0] == "26"] == []
+    assert find_differences(shop) == []
+
+
+def test_a_warehouse_whose_name_needs_quotes_is_published(shop: Clone):
+    elsewhere = {"LAKEOPS_WAREHOUSE": str(shop.root / "duckdb" / "my-lake.duckdb")}
+    shop.run("lakeops incremental", **elsewhere)
+    assert shop.query("select count(*) > 0 from gold.v_daily_sales", warehouse=SERVING) == [["true"]]

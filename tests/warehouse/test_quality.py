@@ -167,9 +167,24 @@ def test_a_refused_file_that_was_sent_again_is_no_longer_wrong(shop: Clone):
     payments.write_text("payment_number,amount\n3,5\n")
     shop.run("lakeops load", expect=11)
     assert read_metric(shop, "refusal", "table_name = 'finance.payments'") == [["50.0", "50.0", "1", "2", "fail"]]
+    # Its record was not judged, and so is neither accepted nor quarantined.
+    assert read_metric(shop, "quarantine", "table_name = 'finance.payments'") == [["50.0", "50.0", "1", "2", "warn"]]
     payments.write_text("payment_id,amount\n3,5\n")
     shop.run("lakeops load")
     assert read_metric(shop, "refusal", "table_name = 'finance.payments'") == [["0.0", "100.0", "0", "2", "pass"]]
+
+
+def test_a_unit_test_that_was_mended_is_no_longer_wrong(shop: Clone):
+    """It reads no row, so that its rows are null, also when it fails."""
+    file = shop.root / "dbt" / "models" / "gold" / "views" / "v_returns.yml"
+    text = file.read_text()
+    file.write_text(text.replace("net_aud: 8.33", "net_aud: 8.34"))
+    shop.run("dbt test --select v_returns,test_type:unit", expect=1, folder="dbt")
+    asked = "check_name = 'v_returns_values_a_return_by_what_was_paid'"
+    assert read_metric(shop, "dbt_unit_test", asked, "status") == [["fail"]]
+    file.write_text(text)
+    shop.run("dbt test --select v_returns,test_type:unit", folder="dbt")
+    assert read_metric(shop, "dbt_unit_test", asked, "status") == [["pass"]]
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda file: file.stem)

@@ -23,7 +23,7 @@ with test_results as (
     -- Several runs a day: the day is judged by the last that read a row; with nothing new there was nothing to judge.
     qualify row_number() over (
         partition by unique_id, check_date
-        order by status = 'pass' and rows_tested = 0, checked_at desc, run_id desc
+        order by status = 'pass' and rows_tested is not distinct from 0, checked_at desc, run_id desc
     ) = 1
 ),
 
@@ -32,8 +32,9 @@ loaded as (
     select
         {{ qualify_contract() }} as table_name,
         {{ utc_day('recorded_at') }} as check_date,
-        sum(rows_read) as rows_read,
-        sum(rows_quarantined) as rows_quarantined,
+        -- Of a file that was refused whole, no record was judged: `refusals` has it.
+        coalesce(sum(rows_read) filter (status = 'loaded'), 0) as rows_read,
+        coalesce(sum(rows_quarantined) filter (status = 'loaded'), 0) as rows_quarantined,
         count(*) as files,
         count(*) filter (status = 'refused') as files_refused,
         max_by(run_id, recorded_at) as run_id,
@@ -64,6 +65,7 @@ quarantine_rates as (
         run_id,
         checked_at
     from loaded
+    where files > files_refused
 ),
 
 refusals as (

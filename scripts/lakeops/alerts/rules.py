@@ -132,7 +132,9 @@ def find_over(known: Mapping[str, str], found: list[Finding], run: Run, evidence
     judged = {"run"}
     judged |= {"gate"} if run.should_publish and run.exit_code not in STOPPED else set()
     judged |= {"refused"} if run.refused is not None else set()
-    judged |= {"fail", "warn", "quarantine", "stale", "dead_hook"} if evidence is not None else set()
+    judged |= {"quarantine", "stale", "dead_hook"} if evidence is not None else set()
+    # Without any, the mart is not there, as in a warehouse that was lost: then nobody has looked.
+    judged |= {"fail", "warn"} if evidence is not None and evidence.checks else set()
     confirmed = {finding.incident for finding in found}
     # A check that was skipped has said nothing.
     silent = {check.key for check in evidence.checks if check.status == "skipped"} if evidence else set()
