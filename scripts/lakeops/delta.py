@@ -333,7 +333,8 @@ def read_commits(path: Path, versions: Iterable[int]) -> list[tuple[int, dict[st
         file = path / "_delta_log" / f"{version:020d}.json"
         if not file.exists():
             continue
-        for line in file.read_text(encoding="utf-8").splitlines():
+        # Not splitlines: a file's name may hold what Python, but not JSON, takes for the end of a line.
+        for line in filter(None, file.read_text(encoding="utf-8").split("\n")):
             info = json.loads(line).get("commitInfo")
             if info and APPLICATION in info:
                 proofs.append((version, json.loads(info[APPLICATION])))

@@ -337,9 +337,20 @@ def _plan(landings: list[Landing], contracts: Contracts, ledger: Ledger, selecti
     candidates = landings if selection.verify else list_candidates(landings, ledger)
     candidates = [landing for landing in candidates if landing.contract is not None and not landing.refusal]
     with ThreadPoolExecutor(2) as pool:
-        hashes = list(pool.map(lambda landing: compute_fingerprint(landing.path), candidates))
-    fingerprints = {landing.source_file: sha for landing, sha in zip(candidates, hashes, strict=True)}
+        found = dict(zip((c.source_file for c in candidates), pool.map(_try_fingerprint, candidates), strict=True))
+    # One file that cannot be read must not keep all others out.
+    unreadable = {name: f"no_access: {error.strerror}" for name, error in found.items() if isinstance(error, OSError)}
+    if unreadable:
+        landings = [one._replace(refusal=unreadable.get(one.source_file, one.refusal)) for one in landings]
+    fingerprints = {name: sha for name, sha in found.items() if name not in unreadable}
     return make_plan(landings, ledger, fingerprints, reload=again, limit=selection.limit_files)
+
+
+def _try_fingerprint(landing: Landing) -> str | OSError:
+    try:
+        return compute_fingerprint(landing.path)
+    except OSError as error:
+        return error
 
 
 def raise_if_refused(outcome: LoadOutcome) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import json
 import shutil
 from decimal import Decimal
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -454,3 +456,20 @@ def test_a_ledger_belongs_to_whoever_read_it(project):
     mine = load_ledger(project.settings.lake)
     mine.add(mine.latest["data_raw/sales/a.csv"]._replace(source_file="data_raw/sales/b.csv"))
     assert "data_raw/sales/b.csv" not in load_ledger(project.settings.lake).latest
+
+
+def test_a_file_that_may_not_be_read_keeps_no_other_out(project, monkeypatch):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    locked = project.land("sales/2.csv", sales((2, DAY, 2)))
+    read = pipeline.compute_fingerprint
+
+    def refuse(path: Path) -> str:  # root, as which tests may run, may read all
+        if path == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(pipeline, "compute_fingerprint", refuse)
+    assert project.load().refused == [("data_raw/sales/2.csv", "no_access: Permission denied")]
+    monkeypatch.undo()
+    assert project.load().refused == []
+    assert [row[0] for row in project.rows("sales")] == [1, 2]

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from conftest import DAY, Project, items, sales
+from conftest import DAY, Project, items, make_project, sales
 from lakeops import pipeline
 from lakeops.errors import UsageError
 from lakeops.warehouse import count_quarantine, list_quarantine
+
+TYPED = """
+sources:
+  - name: shop
+    schema: bronze
+    tables:
+      - name: t
+        config:
+          meta:
+            load: {files: ["t/*.parquet"], format: parquet, mode: merge, key: [id], on_new_column: evolve}
+        columns:
+          - {name: id, data_type: bigint}
+"""
+
+
+def to_parquet(**columns: list) -> bytes:
+    out = BytesIO()
+    pl.DataFrame(columns).write_parquet(out)
+    return out.getvalue()
 
 
 def statuses(project: Project) -> list[tuple]:
@@ -115,3 +136,28 @@ def test_a_warehouse_that_was_never_loaded_into_is_one_clear_error(tmp_path: Pat
     for look in (partial(count_quarantine, warehouse), partial(list_quarantine, warehouse, limit=20)):
         with pytest.raises(UsageError, match="does not know the quarantine yet"):
             look(None, None, everything=False)
+
+
+def test_a_replay_keeps_the_type_that_a_new_column_got(tmp_path: Path):
+    """Inferred anew from the file alone, it would be stored in another type than the table has."""
+    project = make_project(tmp_path / "project", TYPED)
+    project.land("t/1.parquet", to_parquet(id=[1], x=[2]))
+    project.load()
+    project.land("t/2.parquet", to_parquet(id=[2, 3], x=[2.5, 4.0]))
+    project.load()
+    shown = "select id, x from bronze.t order by id"
+    assert project.sql(shown) == [(1, 2), (3, 4)]
+    assert [(r.replayed, r.still_open) for r in pipeline.run_replay(project.settings, None, None)] == [(0, 1)]
+    assert project.sql(shown) == [(1, 2), (3, 4)]
+    assert project.load().batches == []
+
+
+def test_a_replay_brings_the_new_columns_of_its_file(tmp_path: Path):
+    project = make_project(tmp_path / "project", TYPED)
+    project.land("t/1.parquet", to_parquet(id=[1]))
+    project.land("t/2.parquet", to_parquet(id=["B7"], x=[2]))
+    project.load()
+    project.change_contract("- {name: id, data_type: bigint}", "- {name: id, data_type: varchar}")
+    assert [r.replayed for r in pipeline.run_replay(project.settings, None, None)] == [1]
+    assert project.sql("select id, x from bronze.t order by id") == [("1", None), ("B7", 2)]
+    assert project.sql("select change from schema_history where column_name = 'x'") == [("added",)]

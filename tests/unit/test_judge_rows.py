@@ -188,6 +188,8 @@ def test_without_the_operation_a_file_is_refused_and_a_json_object_deletes_nothi
     contract = make_contract(tmp_path, merge)
     assert judge_header(pl.Schema({"id": pl.String}), contract).refusal.startswith("missing column op;")
     assert not judge_header(pl.Schema({"id": pl.String, "op": pl.String}), contract).refusal
+    contract = make_contract(tmp_path, ", mode: merge, delete_when: \"op = 'D'\"")
+    assert not judge_header(pl.Schema({"id": pl.String, "op": pl.String}), contract).refusal, "it is no unknown column"
     contract = make_contract(tmp_path, merge, file_format="jsonl")
     assert judge(contract, id=["1", "2"]).accepted["_is_deleted"].to_list() == [False, False]
 

@@ -124,3 +124,20 @@ def test_a_sender_may_switch_versions_by_a_link_to_a_hidden_folder(raw: Path) ->
 def test_a_pipe_is_refused_and_not_opened(raw: Path) -> None:
     os.mkfifo(raw / "pipe.csv")
     assert list_names(raw, t="['*.csv']")["pipe.csv"].refusal.startswith("no_file")
+
+
+def test_a_name_that_is_not_utf8_is_refused_and_can_be_written_down(raw: Path) -> None:
+    (raw / os.fsdecode(b"a/o_\xe9.csv")).write_text("id\n1\n")
+    refused = {
+        name: one.refusal.split(":")[0] for name, one in list_names(raw, t='["a/**/*.csv"]').items() if one.refusal
+    }
+    assert refused == {"a/o_\\xe9.csv": "bad_name"}
+
+
+def test_a_folder_that_may_not_be_read_is_named(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Root, as which tests may run, may read all.
+    monkeypatch.setattr(os, "access", lambda path, _: not str(path).endswith("/b"))
+    refused = {
+        name: one.refusal.split(":")[0] for name, one in list_names(raw, t='["a/**/*.csv"]').items() if one.refusal
+    }
+    assert refused == {"a/b": "no_access"}

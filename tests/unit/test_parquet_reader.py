@@ -105,3 +105,14 @@ def test_moments_keep_their_instant_in_any_zone(path: Path) -> None:
     assert chunk.rows.drop("_source_row").row(0) == (moment,) * 4
     (row,) = chunk.get_raw([1]).values()
     assert "2024-01-01 12:00:00+00:00" in row
+
+
+def test_text_that_is_not_utf8_is_refused(path: Path) -> None:
+    text = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xff")])
+    assert refuse(write(path, pa.table({"name": text}))).reason == "unreadable"
+
+
+def test_a_day_that_python_does_not_know_is_shown_all_the_same(path: Path) -> None:
+    days = pa.array([3_000_000], pa.int32()).cast(pa.date32())
+    (chunk,) = read_parquet(write(path, pa.table({"day": days})))
+    assert json.loads(chunk.get_raw([1])[1]) == {"day": "+10183-09-21"}

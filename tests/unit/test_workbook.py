@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -151,3 +152,37 @@ def test_one_cell_in_the_far_corner_does_not_unfold_a_grid(path: Path) -> None:
     refused = refuse(path)
     assert refused.reason == "zip_bomb"
     assert "1,048,576 rows by 16,384 columns" in refused.detail
+
+
+CELLS = '<c r="A1" t="inlineStr"><is><t>id</t></is></c>', '<c r="B1" t="inlineStr"><is><t>v</t></is></c>'
+SPELLINGS = {
+    "as most write it": lambda text: text,
+    "with prefixes": lambda text: text.replace("<", "<x:").replace("<x:/", "</x:").replace("xmlns=", "xmlns:x="),
+    "strict": lambda text: text.replace(
+        "http://schemas.openxmlformats.org/spreadsheetml/2006/main", "http://purl.oclc.org/ooxml/spreadsheetml/main"
+    ),
+    "without places": lambda text: re.sub(' r="[A-Z]?[0-9]+"', "", text),
+    "in single quotes": lambda text: text.replace('"', "'"),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_failed_formula_is_found_however_the_sheet_is_spelt(path: Path, spelling: str) -> None:
+    def fill(_: xlsxwriter.Workbook, sheet: Sheet) -> None:
+        sheet.write_row(0, 0, [1, 2])
+
+    sheet = (
+        '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
+        f'<row r="1">{"".join(CELLS)}</row>'
+        '<row r="2"><c r="A2"><v>1</v></c><c r="B2"><v>5</v></c></row>'
+        '<row r="3"><c r="A3"><v>2</v></c><c r="B3" t="e"><v>#N/A</v></c></row></sheetData></worksheet>'
+    )
+    with zipfile.ZipFile(write(path, fill)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["xl/worksheets/sheet1.xml"] = SPELLINGS[spelling](sheet).encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    chunk = read(path)
+    assert chunk.rows.rows() == [("1", "5", 2)]
+    assert [row[:2] for row in chunk.broken.iter_rows()] == [(3, "error_cell")]

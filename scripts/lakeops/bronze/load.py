@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
@@ -24,9 +23,15 @@ from lakeops.bronze.examine import ROWS_IN_MEMORY, Examined, examine_file
 from lakeops.bronze.parts import take_out_files
 from lakeops.bronze.plan import Plan, Step, plan_without
 from lakeops.bronze.schema import record_schema_changes
-from lakeops.bronze.tables import get_current, get_next_batch, get_quarantine_columns, get_truth, get_truth_columns
+from lakeops.bronze.tables import (
+    get_current,
+    get_extra_columns,
+    get_next_batch,
+    get_quarantine_columns,
+    get_truth,
+)
 from lakeops.contract import Column, Contract, Contracts
-from lakeops.delta import append, commit, ensure_table, get_folder, open_table, read_arrow_type, write_part
+from lakeops.delta import append, commit, ensure_table, get_folder, open_table, write_part
 from lakeops.judge.casts import get_polars_type
 from lakeops.ledger import NAME, Entry, Ledger, append_entries
 from lakeops.paths import Lake
@@ -269,12 +274,7 @@ def _gather_what_holds(
 def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTable) -> _Gathered:
     """Examine the files, and write what is accepted as data files that no commit knows yet."""
     folder = get_folder(table)
-    known = {column.name for column in get_truth_columns(contract)}
-    extra = tuple(
-        Column(name, read_arrow_type(pa_type))
-        for name, pa_type in zip(*_describe_schema(table), strict=True)
-        if name not in known
-    )
+    extra = get_extra_columns(table, contract)
     gathered = _Gathered()
     copies = [step for step in steps if step.action == "duplicate"]
     gathered.kept = [_make_entry(batch, Examined(step)) for step in copies if step.supersedes]
@@ -290,6 +290,8 @@ def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTa
                         f"{gathered.new_columns[column.name].type} in an earlier file; name its type in the contract",
                         folder,
                     )
+            if contract.load.mode == "replace" and not examined.refusal and not examined.rows_accepted:
+                examined.refuse("empty: a full snapshot without a record; ask the sender for it again", folder)
             entry = _make_entry(batch, examined)
             if examined.refusal:
                 gathered.refused.append(entry)
@@ -305,11 +307,6 @@ def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTa
             gathered.flush(folder, above=ROWS_IN_MEMORY // 2)
     gathered.flush(folder)
     return gathered
-
-
-def _describe_schema(table: DeltaTable) -> tuple[list[str], list[pa.DataType]]:
-    schema = pa.schema(table.schema().to_arrow())
-    return schema.names, schema.types
 
 
 def _examine_in_order(

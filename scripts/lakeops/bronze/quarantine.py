@@ -13,9 +13,10 @@ import polars as pl
 from lakeops.bronze.current import append_touched_keys, refresh_current
 from lakeops.bronze.examine import examine_file
 from lakeops.bronze.plan import Step
-from lakeops.bronze.tables import get_truth
+from lakeops.bronze.schema import record_schema_changes
+from lakeops.bronze.tables import get_current, get_extra_columns, get_truth
 from lakeops.contract import Contract, Contracts
-from lakeops.delta import append, commit, get_folder, open_table, read_frame, write_part
+from lakeops.delta import append, commit, ensure_table, get_folder, open_table, read_frame, write_part
 from lakeops.ledger import NAME, Entry, Ledger, append_entries, make_frame
 from lakeops.paths import Lake
 from lakeops.raw import compute_fingerprint, make_landing
@@ -99,7 +100,8 @@ def replay_quarantine(
             continue
         landing = make_landing(path, source_file, contract)
         truth = open_table(get_truth(lake, contract))
-        examined = examine_file(Step(landing, "load", sha), (), get_folder(truth), batch_id, now)
+        extra = get_extra_columns(truth, contract)
+        examined = examine_file(Step(landing, "load", sha), extra, get_folder(truth), batch_id, now)
         if examined.refusal:
             yield Replay(table_name, source_file, 0, records.height, examined.refusal)
             continue
@@ -111,7 +113,11 @@ def replay_quarantine(
         ]
         rows = pl.concat(good, how="diagonal") if good else pl.DataFrame()
         if rows.height:
+            for place in {get_truth(lake, contract), get_current(lake, contract)} if examined.new_columns else ():
+                ensure_table(place, examined.new_columns)
             _commit_replay(lake, contracts, contract, ledger, live, records, rows, run_id, batch_id, now)
+            if examined.new_columns:
+                record_schema_changes(lake, contracts, batch_id, now)
             batch_id += 1
         for part in examined.parts:
             (get_folder(truth) / part.path).unlink(missing_ok=True)

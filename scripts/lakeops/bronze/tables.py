@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakeops.contract import Column, Contract, Contracts, DataType
-from lakeops.delta import ensure_table, get_last_batch, open_table
+from lakeops.delta import ensure_table, get_last_batch, open_table, read_arrow_type
 from lakeops.errors import BronzeCommitError
 from lakeops.ledger import Ledger
 from lakeops.paths import Lake
@@ -31,6 +32,13 @@ def get_truth_columns(contract: Contract) -> tuple[Column, ...]:
     if contract.load.partial_updates:
         columns.append(Column("_absent", DataType("json")))
     return tuple(columns)
+
+
+def get_extra_columns(table: DeltaTable, contract: Contract) -> tuple[Column, ...]:
+    """Return the columns that earlier files brought beyond the contract, with the type they got then."""
+    schema = pa.schema(table.schema().to_arrow())
+    known = {column.name for column in get_truth_columns(contract)}
+    return tuple(Column(field.name, read_arrow_type(field.type)) for field in schema if field.name not in known)
 
 
 def get_current_columns(contract: Contract) -> tuple[Column, ...]:

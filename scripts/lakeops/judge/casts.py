@@ -231,8 +231,10 @@ def _cast_typed(values: pl.Series, data_type: DataType, target: pl.DataType, tim
     if target == pl.String:
         values = _blank(values, ~values.is_finite()) if kind == "json" and dtype.is_float() else values
         return values.cast(pl.String, strict=False)
-    if kind in ("boolean", "date") and dtype == target:
+    if kind == "boolean" and dtype == target:
         return values
+    if kind == "date" and dtype == target:
+        return _keep_between(values, _FIRST_MOMENT.date(), _LAST_MOMENT.date())
     if isinstance(dtype, pl.Datetime):
         if kind == "timestamp":
             if dtype.time_unit != "ns":  # nanoseconds reach from 1677 to 2262 only; milliseconds beyond any calendar

@@ -57,7 +57,7 @@ def judge_header(schema: pl.Schema, contract: Contract, extra: tuple[Column, ...
     taken = [name for name in names if name in LOADER_COLUMNS]
     if taken:
         return HeaderVerdict(refusal=f"column {', '.join(taken)} has a name the loader keeps for itself")
-    known = {column.name for column in contract.columns}
+    known = {column.name for column in contract.columns} | set(_list_operation(contract))
     new = [name for name in names if name not in known]
     if not new or load.on_new_column == "ignore":
         return HeaderVerdict(renames=renames)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from functools import reduce
@@ -172,13 +173,17 @@ def _find_deleted(rows: pl.DataFrame, frame: pl.DataFrame, contract: Contract, c
 def _collect_absent(rows: pl.DataFrame, contract: Contract, header: HeaderVerdict) -> pl.Series:
     """Return, as a JSON list by row, the columns a record leaves out: absent is not null."""
     never = [column.name for column in contract.file_columns if column.name not in rows.columns]
+    made_of = {name: set(pl.sql_expr(text).meta.root_names()) for name, text in contract.load.derive.items()}
+
+    def write(left_out: Iterable[str]) -> str:
+        names = [*(header.renames.get(name, name) for name in left_out), *never]
+        # Nor does it say anything of a column that is made of one it leaves out.
+        derived = [name for name, roots in made_of.items() if name not in rows.columns and roots.intersection(names)]
+        return json.dumps([*names, *derived])
+
     if "_absent" not in rows.columns:
-        return pl.repeat(json.dumps(never), rows.height, dtype=pl.String, eager=True)
-    lists = [
-        json.dumps([*(header.renames.get(name, name) for name in names or ()), *never])
-        for names in rows["_absent"].to_list()
-    ]
-    return pl.Series(lists, dtype=pl.String)
+        return pl.repeat(write(()), rows.height, dtype=pl.String, eager=True)
+    return pl.Series([write(names or ()) for names in rows["_absent"].to_list()], dtype=pl.String)
 
 
 def _add_derived(
@@ -351,7 +356,12 @@ def _explain(rows: pl.DataFrame, frame: pl.DataFrame, failure: _Failure, mask: p
         found = failure.found
         if found is None:
             found = (rows if failure.column in rows.columns else frame)[failure.column]
-        details = [f"{failure.expected}, found {str(value)[:80]!r}" for value in found.filter(mask).to_list()]
+        found = found.filter(mask)
+        try:
+            values = found.to_list()
+        except (ValueError, OverflowError):  # a year that Python does not know
+            values = found.cast(pl.String).to_list()
+        details = [f"{failure.expected}, found {str(value)[:80]!r}" for value in values]
     told = {SOURCE_ROW: lines, "reason": failure.reason, "column_name": failure.column, "detail": details}
     return pl.DataFrame(told, schema=FAULT_SCHEMA)
 

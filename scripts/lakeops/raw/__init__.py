@@ -57,4 +57,6 @@ def read_file(path: Path, contract: Contract) -> Iterator[Chunk]:
         case "xlsx":
             from lakeops.raw.workbook import read_workbook
 
-            yield from read_workbook(path, {column.name: column.type.kind for column in contract.columns})
+            kinds = {column.name: column.type.kind for column in contract.columns}
+            kinds |= {alias: kinds[name] for name, aliases in contract.load.aliases.items() for alias in aliases}
+            yield from read_workbook(path, kinds)

@@ -97,6 +97,8 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
                 found=", ".join(contract.name for contract in claimed),
                 next_step="narrow the patterns under load.files of one of them",
             )
+        if not relative.isascii() and (spelt := os.fsencode(relative).decode("utf-8", "backslashreplace")) != relative:
+            relative, refusal = spelt, "bad_name: the name of the file is not UTF-8"
         stat = entry.stat(follow_symlinks=not refusal)
         landings.append(
             Landing(
@@ -141,8 +143,11 @@ def _walk(
                 continue
             refusal = _judge_link(entry, inside, linked) if entry.is_symlink() else ""
             if not refusal and entry.is_dir():
-                yield from _walk(inside, entry.path, f"{prefix}{entry.name}/", linked)
-            elif not entry.name.endswith(".md"):
+                if os.access(entry.path, os.R_OK | os.X_OK):
+                    yield from _walk(inside, entry.path, f"{prefix}{entry.name}/", linked)
+                    continue
+                refusal = "no_access: a folder that this account may not read"
+            if not entry.name.endswith(".md"):
                 if not refusal and not entry.is_file():
                     refusal = "no_file: a pipe, a socket or a device"
                 yield entry, prefix + entry.name, refusal

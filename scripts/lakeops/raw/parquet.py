@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -40,7 +41,9 @@ def read_parquet(path: Path) -> Iterator[Chunk]:
             schema = _adapt_schema(file.schema_arrow)
             row = 1
             for batch in file.iter_batches(batch_size=ROWS_PER_CHUNK):
-                yield _make_chunk(pa.Table.from_batches([batch]).cast(schema), row)
+                data = pa.Table.from_batches([batch])
+                data.validate(full=True)  # text that is not UTF-8 would be stored as it is, and nobody could read it
+                yield _make_chunk(data.cast(schema), row)
                 row += batch.num_rows
             if row == 1:
                 yield _make_chunk(schema.empty_table(), row)
@@ -94,9 +97,10 @@ def _make_chunk(data: pa.Table, first: int) -> Chunk:
 
     def get_raw(wanted: Iterable[int]) -> dict[int, str]:
         found = rows.filter(pl.col(SOURCE_ROW).is_in(list(wanted)))
-        return {
-            record.pop(SOURCE_ROW): json.dumps(record, default=str, ensure_ascii=False)
-            for record in found.iter_rows(named=True)
-        }
+        try:
+            records = list(found.iter_rows(named=True))
+        except (ValueError, OverflowError):  # a year that Python does not know
+            records = list(found.with_columns(cs.temporal().cast(pl.String)).iter_rows(named=True))
+        return {record.pop(SOURCE_ROW): json.dumps(record, default=str, ensure_ascii=False) for record in records}
 
     return Chunk(rows, make_broken([]), get_raw)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any
+from xml.parsers import expat
 
 import polars as pl
 from python_calamine import CalamineError, CalamineWorkbook, WorksheetNotFound
@@ -25,10 +26,7 @@ MAX_CELLS = 50_000_000
 _BLOCK = 1 << 20
 # A binary float is exact for whole numbers up to here; a longer number in a cell has lost its last digits.
 _EXACT_WHOLE = 2**53
-_PLACE = re.compile(rb'<c\s[^>]*?\br="([A-Z]{1,3})([0-9]{1,7})"[^>]*>')
-_IS_ERROR = re.compile(rb'\bt="e"')
-_MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-_RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+_PLACE = re.compile("([A-Z]{1,3})([0-9]{1,7})")
 
 
 def read_workbook(path: Path, kinds: Mapping[str, str]) -> Iterator[Chunk]:
@@ -51,8 +49,8 @@ def read_workbook(path: Path, kinds: Mapping[str, str]) -> Iterator[Chunk]:
             errors = _find_error_cells(archive)
         with CalamineWorkbook.from_path(str(path)) as workbook:
             cells = workbook.get_sheet_by_index(0).to_python(skip_empty_area=False)
-    except (CalamineError, WorksheetNotFound, OSError, IndexError, KeyError, ET.ParseError, zipfile.BadZipFile,
-            NotImplementedError, RuntimeError, EOFError, ValueError) as error:  # fmt: skip
+    except (CalamineError, WorksheetNotFound, OSError, IndexError, KeyError, ET.ParseError, expat.ExpatError,
+            zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:  # fmt: skip
         if getattr(error, "errno", None):  # the disk failed, not the file
             raise
         raise RefusedFile(
@@ -117,42 +115,66 @@ def _find_error_cells(archive: zipfile.ZipFile) -> dict[int, list[int]]:
     first = _find_first_sheet(archive)
     errors: dict[int, list[int]] = {}
     for member in archive.infolist():
-        is_sheet = member.filename.startswith("xl/worksheets/")
-        last_row = last_column = 0
+        cells = _Cells() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", member.filename) else None
         with archive.open(member) as file:
-            rest = b""
             while block := file.read(_BLOCK):
-                if not is_sheet:
-                    continue
-                block = rest + block
-                for match in _PLACE.finditer(block):
-                    row, column = int(match[2]), _count_column(match[1])
-                    last_row, last_column = max(last_row, row), max(last_column, column)
-                    if member.filename == first and _IS_ERROR.search(match[0]):
-                        errors.setdefault(row, []).append(column - 1)
-                # A tag may be cut by the end of a block.
-                cut = block.rfind(b"<")
-                rest = block[cut:] if cut >= 0 and b">" not in block[cut:] and len(block) - cut < _BLOCK else b""
-        if last_row * last_column > MAX_CELLS:
-            raise _refuse_bomb(f"a sheet spans {last_row:,} rows by {last_column:,} columns")
+                if cells:
+                    cells.read(block)
+        if cells and cells.rows * cells.columns > MAX_CELLS:
+            raise _refuse_bomb(f"a sheet spans {cells.rows:,} rows by {cells.columns:,} columns")
+        if cells and member.filename == first:
+            errors = cells.errors
     return errors
+
+
+class _Cells:
+    """How far the cells of a sheet reach, and which of them are errors (columns from 0, by row).
+
+    A parser and not a pattern: the same sheet may be written with prefixes, in either of two namespaces, and without
+    saying where a cell stands, which is then next to the one before it (ECMA-376, 18.3.1.4 and 18.3.1.73).
+    """
+
+    def __init__(self) -> None:
+        self.rows = self.columns = self._row = self._column = 0
+        self.errors: dict[int, list[int]] = {}
+        self._parser = expat.ParserCreate()
+        self._parser.StartElementHandler = self._begin
+
+    def read(self, block: bytes) -> None:
+        """Take in the next bytes of the sheet."""
+        self._parser.Parse(block)
+
+    def _begin(self, tag: str, attributes: dict[str, str]) -> None:
+        name = tag.rpartition(":")[2]
+        if name == "row":
+            self._row, self._column = int(attributes.get("r") or self._row + 1), 0
+        elif name == "c":
+            self._column += 1
+            if place := _PLACE.fullmatch(attributes.get("r", "")):
+                self._row, self._column = int(place[2]), _count_column(place[1])
+            self.rows, self.columns = max(self.rows, self._row), max(self.columns, self._column)
+            if attributes.get("t") == "e":
+                self.errors.setdefault(self._row, []).append(self._column - 1)
 
 
 def _find_first_sheet(archive: zipfile.ZipFile) -> str:
     """Return the name of the member that holds the first sheet, in the order of the workbook's tabs."""
-    sheet = ET.fromstring(archive.read("xl/workbook.xml")).find(f"{_MAIN}sheets/{_MAIN}sheet")
+    workbook = ET.fromstring(archive.read("xl/workbook.xml"))
+    sheet = next((element for element in workbook.iter() if element.tag.rpartition("}")[2] == "sheet"), None)
     if sheet is None:
         return ""
+    # In a namespace, of which there are two: the plain attribute would be another.
+    known = {value for name, value in sheet.items() if name.startswith("{") and name.endswith("}id")}
     for relation in ET.fromstring(archive.read("xl/_rels/workbook.xml.rels")):
-        if relation.get("Id") == sheet.get(_RELATION):
+        if relation.get("Id") in known:
             return str(PurePosixPath("xl") / relation.get("Target", "")).removeprefix("/")
     return ""
 
 
-def _count_column(letters: bytes) -> int:
+def _count_column(letters: str) -> int:
     number = 0
     for letter in letters:
-        number = number * 26 + letter - ord("A") + 1
+        number = number * 26 + ord(letter) - ord("A") + 1
     return number
 
 
