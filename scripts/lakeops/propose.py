@@ -261,10 +261,14 @@ def _write_column(guess: Guess, *, is_key: bool) -> Iterator[str]:
         yield from (f"              - {test}    # {reason}" for test, reason in tests + guess.tests)
 
 
+def _has_blank(values: pl.Series) -> bool:
+    return values.dtype == pl.String and bool((values.str.strip_chars() == "").any())
+
+
 def _guess_column(original: str, values: pl.Series) -> Guess:
     name = _make_name(original)
     if values.dtype == pl.String:
-        values = values.set(values.str.strip_chars() == "", None)
+        values = values.set(values == "", None)
     present = values.drop_nulls()
     kind, reason = _guess_type(present)
     guess = Guess(
@@ -272,7 +276,7 @@ def _guess_column(original: str, values: pl.Series) -> Guess:
         kind,
         reason,
         original if original != name else None,
-        is_complete=bool(len(values)) and len(present) == len(values),
+        is_complete=bool(len(values)) and len(present) == len(values) and not _has_blank(present),
         is_personal=bool(_PERSONAL.search(name)),
     )
     if guess.is_personal or not len(present):

@@ -53,6 +53,14 @@ sources:
 """
 
 
+DERIVED = """              partial_updates: true
+              on_new_column: evolve
+              derive: {birth_year: "CAST(SUBSTR(born, 1, 4) AS BIGINT)"}"""
+DERIVED_COLUMNS = """          - {name: city, data_type: varchar}
+          - {name: born, data_type: varchar}
+          - {name: birth_year, data_type: bigint}"""
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return make_project(tmp_path / "project", CDC)
@@ -228,3 +236,27 @@ def test_deletes_that_are_named_later_hide_no_older_row(project):
     project.land("people/4.jsonl", DELETE)
     project.load()
     assert people(project) == []
+
+
+def test_a_record_says_nothing_of_what_is_made_of_what_it_leaves_out(project):
+    """Nor of a column that another file brought beyond the contract, be it in the same batch."""
+    project.change_contract("              partial_updates: true", DERIVED)
+    project.change_contract("          - {name: city, data_type: varchar}", DERIVED_COLUMNS)
+    record = {"person_id": 1, "seq": 1, "op": "I", "name": "Ann", "born": "1990-03-26", "extra": "e"}
+    project.land("people/1.jsonl", lines(record))
+    project.land("people/2.jsonl", lines({"person_id": 1, "seq": 2, "op": "U", "city": "Oslo"}))
+    project.load()
+    project.land("people/3.jsonl", lines({"person_id": 1, "seq": 3, "op": "U", "name": "Anna"}))
+    project.load()
+    shown = project.sql("select name, city, born::varchar, birth_year::varchar, extra from bronze.people")
+    assert shown == [("Anna", "Oslo", "1990-03-26", "1990", "e")]
+
+
+def test_a_snapshot_without_a_record_is_refused(project):
+    """It would empty the table, or bring an older one back; most often it is an accident."""
+    project.land("shelves/day=2024-01-01/a.csv", "shelf_id,label\n1,a\n")
+    project.load()
+    project.land("shelves/day=2024-01-02/a.csv", "shelf_id,label\n")
+    outcome = project.load()
+    assert [reason.split(":")[0] for _, reason in outcome.refused] == ["empty"]
+    assert project.sql("select shelf_id from bronze.shelves") == [(1,)]

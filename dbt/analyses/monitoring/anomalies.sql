@@ -6,7 +6,9 @@ with judged as (
 ),
 
 newest as (
+    -- A day that is yet to come is a mistyped year, and not the last.
     select max(business_date) as business_date from judged
+    where business_date <= current_date + 1
 )
 
 select

@@ -100,14 +100,13 @@
             {%- set in_table = plan.windows[name[:-8]].high -%}
             {%- set in_ledger = in_table if answer.other is none else answer.other -%}
             {%- set high = [high, [in_table, in_ledger] | max] | min -%}
-            {%- if not plan.everything and answer.gone is not none and known < answer.gone <= high -%}
+            {#- At once, and again until the batch is seen: a rebuilding may have been killed, or brought no row. -#}
+            {%- if not plan.everything and answer.gone is not none and answer.gone > known -%}
                 {%- do plan.update({'everything': true, 'why': name[:-8] ~ ' was rebuilt'}) -%}
             {%- endif -%}
         {%- elif not plan.everything and name not in low -%}
             {%- do plan.update({'everything': true, 'why': name ~ ' is a new input'}) -%}
-        {%- elif not plan.everything and (high < known or (answer.other is not none and answer.other > known)) -%}
-            {#- Fewer builds than were seen: another warehouse, which is deferred to, was made anew. -#}
-            {%- set known = [high, known] | min -%}
+        {%- elif not plan.everything and answer.other is not none and answer.other > known -%}
             {%- do plan.update({'everything': true, 'why': name ~ ' was rebuilt'}) -%}
         {%- endif -%}
         {%- do plan.windows.update({name: {'low': known, 'high': [high, known] | max}}) -%}

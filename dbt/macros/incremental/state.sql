@@ -47,10 +47,11 @@
 
 {#-
   The build that is going on: stamped on the rows it writes, so that readers of the model find them. A subquery and not
-  its result, so that the same model compiles to the same SQL every time.
+  its result, so that the same model compiles to the same SQL every time. A new warehouse begins above all that one before
+  it has counted: who follows it with --defer must see that it was made anew.
 -#}
 {% macro this_revision() -%}
-    (select coalesce(max(revision), 0) + 1 from dbt_state.revisions where model = '{{ model.name }}')
+    (select coalesce(max(revision), epoch_ms(now())) + 1 from dbt_state.revisions where model = '{{ model.name }}')
 {%- endmacro %}
 
 {#-
@@ -81,8 +82,8 @@
     insert into dbt_state.revisions
     select
         '{{ model.name }}',
-        coalesce(max(revision), 0) + 1,
-        {{ 'coalesce(max(revision), 0) + 1' if rebuilt else 'coalesce(max(rebuilt_revision), 0)' }},
+        coalesce(max(revision), epoch_ms(now())) + 1,
+        {{ 'coalesce(max(revision), epoch_ms(now())) + 1' if rebuilt else 'coalesce(max(rebuilt_revision), 0)' }},
         '{{ get_checksum() }}',
         lake_root(),
         '{{ invocation_id }}',

@@ -51,18 +51,18 @@ def refresh_current(
         changes = scan_table(open_table(get_truth(lake, contract)))
         if contract.load.mode == "replace":
             winners = _pick_snapshot(changes, contract)
-            held = read_frame(table, [*contract.load.key, *_PLACE])
+            older = winners.filter(pl.col("_batch_id") != batch_id)
+            held = read_frame(table, [*contract.load.key, *(_PLACE if older.height else [])])
             gone = held.select(contract.load.key).join(winners, on=contract.load.key, how="anti")
             append_touched_keys(lake, contracts, contract, gone, batch_id, "disappeared")
-            again = winners.join(held, on=[*contract.load.key, *_PLACE], how="anti")
+            older = older.join(held, on=[*contract.load.key, *_PLACE], how="anti") if older.height else older
             keys = pl.concat([keys, held.select(keys.columns)]).unique()
         else:
             winners = _pick_winners(changes.join(keys.lazy(), on=contract.load.key, how="semi"), contract)
-            again = winners if contract.load.partial_updates else winners.clear()
+            older = winners.filter(pl.lit(contract.load.partial_updates) & (pl.col("_batch_id") != batch_id))
         # A row that changed without being of this batch: an older snapshot holds again, or a late record filled what
         # the last one left out. By `_batch_id` alone, no model would see it.
-        again = again.filter(pl.col("_batch_id") != batch_id).select(contract.load.key)
-        append_touched_keys(lake, contracts, contract, again, batch_id, "derived")
+        append_touched_keys(lake, contracts, contract, older.select(contract.load.key), batch_id, "derived")
         adds, removes, _ = take_out_keys(table, keys)
         if winners.height:
             adds.append(write_part(get_folder(table), winners))
@@ -88,20 +88,20 @@ def _pick_winners(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
         deletions = pl.col("_is_deleted").fill_null(False).cum_sum(reverse=True).over(key)
         is_last = pl.int_range(pl.len(), 0, -1).over(key) == 1
         ordered = ordered.filter((deletions == 0) | is_last)
-    filled = [
-        # A column a record did not mention keeps the value it had; null, where mentioned, is a value.
-        pl.col(column.name)
-        .filter(~pl.col("_absent").fill_null("[]").str.contains(f'"{column.name}"', literal=True))
-        .last()
-        for column in contract.columns
-        if column.name not in key
-    ]
     others = [name for name in changes.collect_schema().names() if name.startswith("_") and name != "_absent"]
     columns = [column.name for column in contract.columns]
     extra = [n for n in changes.collect_schema().names() if n not in columns and not n.startswith("_")]
+    filled = [
+        # A column a record did not mention keeps the value it had; null, where mentioned, is a value.
+        pl.col(name).filter(~pl.col("_absent").fill_null("[]").str.contains(f'"{name}"', literal=True)).last()
+        for name in columns
+        if name not in key
+    ]
+    # Of a column beyond the contract, a file that came before it cannot say that it leaves it out.
+    filled += [pl.col(name).drop_nulls().last() for name in extra]
     return (
         ordered.group_by(key, maintain_order=True)
-        .agg(*filled, *(pl.col(name).last() for name in (*extra, *others)))
+        .agg(*filled, *(pl.col(name).last() for name in others))
         .select(*columns, *extra, *others)
         .collect()
     )

@@ -201,13 +201,13 @@ def carry_out(settings: Settings, repair: Repair, brought: list[str], reason: st
         aside = lake.folder / f".damaged-{_now():%Y%m%dT%H%M%S}"
         for mend in repair.mends:
             _mend(lake, mend, aside)
-            if mend.place.role == "truth" and mend.place.path != (current := get_current(lake, mend.place.contract)):
-                _move_aside(lake, current, aside)  # derived anew, whole
     tables = {entry.table_name for entry in repair.reload if entry.table_name}
     tables |= {mend.place.contract.table for mend in repair.mends if mend.place.contract}
     with open_lake(settings, tables) as (contracts, ledger):
-        for table in sorted({entry.table_name for entry in repair.reload if entry.table_name}):
-            # Today's contract may refuse what it took then.
+        read = {entry.table_name for entry in repair.reload}
+        read |= {mend.place.contract.table for mend in repair.mends if mend.place.role in ("truth", "current")}
+        for table in sorted(filter(None, read)):
+            # They may have read what was damaged, and today's contract may refuse what it took then.
             distrust_models(lake, contracts, contracts.get_table(table), get_next_batch(lake, contracts))
         batches = _reload(settings, contracts, ledger, repair.reload)
         operations = [
@@ -223,7 +223,7 @@ def carry_out(settings: Settings, repair: Repair, brought: list[str], reason: st
         ]
         if repair.reload:
             details = {"files": [entry.source_file for entry in repair.reload], "batches": batches}
-            operations.append(Operation("reload", reason=reason, batch_id=max(batches), details=details))
+            operations.append(Operation("reload", reason=reason, batch_id=max(batches, default=None), details=details))
         if brought:
             operations.append(Operation("repair", reason=reason, details={"files": brought}))
         if operations:
@@ -234,11 +234,17 @@ def carry_out(settings: Settings, repair: Repair, brought: list[str], reason: st
 def move_unreadable_aside(lake: Lake, contract: Contract) -> None:
     """Move a contract's tables that cannot be read aside, so that they can be made anew."""
     truth, current = get_truth(lake, contract), get_current(lake, contract)
+    ledger = read_ledger(lake)
+    known = ledger.batches.get(contract.table, 0) if ledger else 0
     with lock_lake(lake):
         aside = lake.folder / f".damaged-{_now():%Y%m%dT%H%M%S}"
         for path in dict.fromkeys((truth, current, lake.quarantine(contract.table))):
-            # What is derived from changes that are gone has rows that no record stands behind.
-            is_whole = examine_table(path, deep=True).is_whole and (path != current or truth.is_dir())
+            health = examine_table(path, deep=True)
+            is_whole = health.is_whole
+            if path == truth:  # an older copy holds rows that have left since
+                is_whole &= (health.batch or 0) >= known
+            elif path == current:  # derived from changes that are gone, it has rows that no record stands behind
+                is_whole &= truth.is_dir()
             if path.is_dir() and not is_whole:
                 _move_aside(lake, path, aside)
                 say(f"{contract.name}: what cannot be read is in {aside}")
