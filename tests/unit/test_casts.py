@@ -311,3 +311,8 @@ def test_everything_else_that_parquet_can_hold() -> None:
         assert cast(nested, kind, dtype=None) == [None, None]
         assert cast([[1], None], kind, dtype=None) == [None, None]
         assert cast([dt.time(1)], kind, dtype=pl.Time) == [None]
+
+
+def test_an_empty_field_is_no_document() -> None:
+    assert cast(["", '""', None], JSON) == [None, '""', None]
+    assert cast(["", '""', None], VARCHAR) == ["", '""', None]

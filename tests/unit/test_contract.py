@@ -113,6 +113,10 @@ MISTAKES = [
     ("decimal(12,2)", "decimal", "data_type: decimal", "'decimal'"),
     ("name: fee", "name: Fee", "name: Fee", "Fee"),
     ("name: fee", "name: _batch_id", "name: _batch_id", "_batch_id"),
+    ("name: fee", "name: no", "name: no", "False"),  # YAML's
+    ("name: sales", "name: 2024", "name: 2024", "2024"),
+    ("name: sales", "name: ../sales", "name: ../sales", "../sales"),
+    ("name: shop", "name: Shop", "name: Shop", "Shop"),
     ("severity: warn, meta", "meta", "accepted_range", "severity: error"),
     ("on_fail: warn", "on_fail: warm", "accepted_range", "warm"),
     ("{min_value: 0}", "{minimum: 0}", "accepted_range", "minimum"),
@@ -195,6 +199,13 @@ def test_a_table_twice_is_an_error_also_in_two_sources(tmp_path: Path) -> None:
     (tmp_path / "other.yml").write_text(GOOD.replace("name: shop", "name: other"))
     with pytest.raises(ContractError, match="sales"):
         load(tmp_path, GOOD)
+
+
+def test_a_table_that_would_share_a_place_with_the_changes_of_another_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "other.yml").write_text(GOOD.replace("name: shop", "name: other").replace("sales\n", "sales_changes\n"))
+    assert len(load(tmp_path, GOOD).tables) == 2
+    with pytest.raises(ContractError, match="sales_changes"):
+        load(tmp_path, GOOD.replace("mode: append", "mode: merge"))
 
 
 def test_an_unknown_table_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:

@@ -101,9 +101,10 @@ def test_lines_in_another_encoding(path: Path) -> None:
         list(read_jsonl(path, encoding="cp1252"))
 
 
-def test_names_of_the_loader_are_refused(path: Path) -> None:
-    with pytest.raises(RefusedFile, match="_source_row"):
-        read(path, '{"_source_row":5}')
+@pytest.mark.parametrize("name", ["_source_row", "_absent"])
+def test_names_of_the_loader_are_refused(path: Path, name: str) -> None:
+    with pytest.raises(RefusedFile, match=name):
+        read(path, f'{{"{name}":5}}')
 
 
 def test_what_a_record_leaves_out_is_told_from_null(path: Path) -> None:
@@ -115,7 +116,7 @@ def test_what_a_record_leaves_out_is_told_from_null(path: Path) -> None:
 letters = st.characters(codec="utf-8")
 decimals = st.decimals(-(10**9), 10**9, allow_nan=False, allow_infinity=False)
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.text(letters, max_size=5), decimals)
-names = st.text(letters, max_size=4).filter(lambda name: name != "_source_row")
+names = st.text(letters, max_size=4).filter(lambda name: name not in ("_source_row", "_absent"))
 records = st.dictionaries(names, st.one_of(scalars, st.lists(scalars, max_size=3)), max_size=4)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -162,6 +163,17 @@ def test_rescue_keeps_what_does_not_fit_word_for_word(tmp_path: Path) -> None:
     assert judged.accepted.select("id", "v", "_rescued").rows() == [
         (1, None, '{"more": "é", "v": "2024-02-30"}'), (2, None, None)]  # fmt: skip
     assert get_faults(judged) == [(4, "bad_value", "id", "expected bigint, found 'x'")]
+
+
+def test_what_json_cannot_hold_is_rescued_as_text(tmp_path: Path) -> None:
+    contract = make_contract(
+        tmp_path, ", on_bad_value: rescue", RULE.format(kind="bigint", rule=""), file_format="parquet"
+    )
+    rows = pl.DataFrame({"id": [1, 2, 3], "v": [float("nan"), 2.5, float("-inf")], "_source_row": [1, 2, 3]})
+    rescued = [
+        json.loads(text, parse_constant=pytest.fail) for text in judge_rows(rows, contract, {}).accepted["_rescued"]
+    ]
+    assert rescued == [{"v": "nan"}, {"v": 2.5}, {"v": "-inf"}]
 
 
 def test_aliases_new_columns_and_ignored_ones(tmp_path: Path) -> None:

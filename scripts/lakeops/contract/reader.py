@@ -68,11 +68,15 @@ def load_contracts(models: Path) -> Contracts:
                     continue
                 _check_spelling(meta, ["load", "anomalies"], "a key of a table's meta", place.at("config", "meta"))
                 if meta.get("load") is not None:
-                    tables.append(_read_contract(source, table, place))
+                    tables.append(_read_contract(source, table, place, Place(file, text, ("sources", position))))
     _check_unique([contract.name for contract in tables], models)
     # Batches of one lake are told apart by table name alone, e.g. in quarantine/delta/<table>.
-    _check_unique([contract.table for contract in tables], models)
+    _check_unique([name for contract in tables for name in _list_tables(contract)], models)
     return Contracts(tuple(tables), tuple(records))
+
+
+def _list_tables(contract: Contract) -> list[str]:
+    return [contract.table, f"{contract.table}_changes"] if contract.load.keeps_changes else [contract.table]
 
 
 def _check_spelling(mapping: dict[str, Any], known: list[str], what: str, place: Place) -> None:
@@ -119,7 +123,7 @@ def _dig(mapping: dict[str, Any], *keys: str) -> Any:
     return value
 
 
-def _read_contract(source: dict[str, Any], table: dict[str, Any], place: Place) -> Contract:
+def _read_contract(source: dict[str, Any], table: dict[str, Any], place: Place, source_place: Place) -> Contract:
     load_place = place.at("config", "meta", "load")
     try:
         load = Load.model_validate(table["config"]["meta"]["load"])
@@ -164,8 +168,8 @@ def _read_contract(source: dict[str, Any], table: dict[str, Any], place: Place) 
             )
     _check_sql(load, names, load_place)
     return Contract(
-        schema=source.get("schema") or source["name"],
-        table=table["name"],
+        schema=_read_name("schema", source.get("schema") or source.get("name"), source_place),
+        table=_read_name("table", table.get("name"), place),
         description=table.get("description", ""),
         columns=columns,
         load=load,
@@ -266,15 +270,7 @@ def _read_columns(table: dict[str, Any], place: Place) -> tuple[Column, ...]:
     columns = []
     for index, column in enumerate(table.get("columns") or []):
         at = place.at("columns", index)
-        name = column.get("name", "")
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-            raise ContractError(
-                "A column's name cannot be used.",
-                where=str(at),
-                expected="lower-case letters, digits and _, beginning with a letter (a leading _ is the loader's)",
-                found=repr(name),
-                next_step="rename the column in the contract",
-            )
+        name = _read_name("column", column.get("name"), at)
         _check_spelling(column, ["data_type", "data_tests", "tests", "config"], "a key of a column", at)
         meta = _dig(column, "config", "meta") or {}
         _check_spelling(column.get("config") or {}, ["meta"], "a key of a column's config", at.at("config"))
@@ -291,6 +287,20 @@ def _read_columns(table: dict[str, Any], place: Place) -> tuple[Column, ...]:
         )
     _check_unique([column.name for column in columns], place)
     return tuple(columns)
+
+
+def _read_name(what: str, name: object, place: Place) -> str:
+    if isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        return name
+    raise ContractError(
+        f"A {what}'s name cannot be used.",
+        where=str(place),
+        expected="lower-case letters, digits and _, beginning with a letter (a leading _ is the loader's)",
+        found=repr(name),
+        next_step=f"rename the {what} in the contract"
+        if name is None or isinstance(name, str)
+        else "put the name in quotes: YAML reads it as a value",
+    )
 
 
 _SYNONYMS = {"text": "varchar", "string": "varchar", "bool": "boolean", "timestamptz": "timestamp", "int64": "bigint"}

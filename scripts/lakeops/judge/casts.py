@@ -89,6 +89,10 @@ def cast_losslessly(values: pl.Series, data_type: DataType, time_zone: str) -> p
         case "timestamp":
             return _cast_timestamp(values, time_zone)
         case _:
+            if (
+                data_type.kind == "json"
+            ):  # as a number's quoted empty field: no document, and DuckDB fails at reading it
+                values = _blank(values, values == "")
             # A NUL byte in text is the mark of a damaged file, and ends strings early in half of all tools.
             return _blank(values, values.str.contains("\0", literal=True))
 
@@ -226,7 +230,7 @@ def _cast_typed(values: pl.Series, data_type: DataType, target: pl.DataType, tim
     dtype, kind = values.dtype, data_type.kind
     nothing = pl.Series(values.name, [None] * len(values), dtype=target)
     if isinstance(dtype, _NESTED):
-        texts = [_write_json(value) for value in values.to_list()] if target == pl.String else nothing
+        texts = [write_json(value) for value in values.to_list()] if target == pl.String else nothing
         return pl.Series(values.name, texts, dtype=target)
     if target == pl.String:
         values = _blank(values, ~values.is_finite()) if kind == "json" and dtype.is_float() else values
@@ -283,7 +287,8 @@ def _decode(value: bytes | None) -> str | None:
         return "\0"  # no text: refused wherever it should go
 
 
-def _write_json(value: object) -> str | None:
+def write_json(value: object) -> str | None:
+    """Return a value as JSON; None if it is none, or JSON cannot hold it."""
     try:
         return None if value is None else json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
     except (TypeError, ValueError):  # NaN, or a key that JSON cannot hold

@@ -15,7 +15,7 @@ import polars as pl
 
 from lakeops.contract import Column, Contract, Expectation
 from lakeops.errors import ContractError
-from lakeops.judge.casts import cast_losslessly
+from lakeops.judge.casts import cast_losslessly, write_json
 from lakeops.judge.header import HeaderVerdict
 
 NO_SURPRISE = HeaderVerdict()
@@ -150,7 +150,8 @@ def _collect_rescued(
     for name, mask in masks.items():
         places = mask.arg_true()
         for place, value in zip(places, rows[name].gather(places).to_list(), strict=True):
-            kept.setdefault(place, {})[name] = value
+            # JSON has no NaN.
+            kept.setdefault(place, {})[name] = value if write_json(value) else str(value)
     texts = [json.dumps(values, ensure_ascii=False, default=str) for values in kept.values()]
     nothing = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
     return nothing.scatter(list(kept), pl.Series(texts, dtype=pl.String)) if kept else nothing

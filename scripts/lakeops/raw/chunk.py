@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 SOURCE_ROW = "_source_row"
+ABSENT = "_absent"
 BROKEN_SCHEMA = {SOURCE_ROW: pl.Int64, "reason": pl.String, "detail": pl.String, "raw_record": pl.String}
 
 
@@ -49,10 +50,10 @@ def make_broken(records: list[tuple[int, str, str, str]]) -> pl.DataFrame:
 
 
 def refuse_reserved(names: Iterable[str]) -> None:
-    """Refuse a file that brings a column of the name under which readers hand on the line."""
-    if SOURCE_ROW in names:
+    """Refuse a file that brings a column of a name under which readers hand on what they found beside the columns."""
+    if taken := {SOURCE_ROW, ABSENT}.intersection(names):
         raise RefusedFile(
             "bad_header",
-            f"column {SOURCE_ROW} has a name the loader keeps for itself",
+            f"column {', '.join(sorted(taken))} has a name the loader keeps for itself",
             "ask the sender to name the column otherwise",
         )

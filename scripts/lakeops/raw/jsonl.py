@@ -11,10 +11,9 @@ from typing import Any
 
 import polars as pl
 
-from lakeops.raw.chunk import SOURCE_ROW, Chunk, RefusedFile, make_broken, refuse_reserved
+from lakeops.raw.chunk import ABSENT, SOURCE_ROW, Chunk, RefusedFile, make_broken, refuse_reserved
 from lakeops.raw.stream import ByteStream, check_packing
 
-ABSENT = "_absent"
 BLOCK_BYTES = 8 << 20
 MAX_RECORD_BYTES = 1 << 20
 # Shorter lines without an escape cannot nest too deeply to be written again, nor hold half a surrogate pair.
@@ -126,8 +125,6 @@ def _make_chunk(lines: list[str], first: int, notes_absent: bool) -> Chunk:
         numbers.append(line)
         names.update(dict.fromkeys(record))
     refuse_reserved(names)
-    if notes_absent and ABSENT in names:
-        raise RefusedFile("bad_header", f"{ABSENT} is a name the loader keeps for itself", "name it otherwise")
     columns = {
         name: pl.Series(name, [_write_text(record.get(name)) for record in records], dtype=pl.String) for name in names
     }

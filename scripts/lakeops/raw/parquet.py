@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import polars.selectors as cs
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakeops.raw.chunk import SOURCE_ROW, Chunk, RefusedFile, make_broken, refuse_reserved
@@ -29,7 +31,8 @@ def read_parquet(path: Path) -> Iterator[Chunk]:
     _check_ends(path)
     try:
         # Checksums are verified where the writer left them; without, a flipped bit in a number looks like a number.
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        unit = _pick_unit(path)
+        with pq.ParquetFile(path, page_checksum_verification=True, coerce_int96_timestamp_unit=unit) as file:
             names = file.schema_arrow.names
             if not names or len(set(names)) < len(names):
                 raise RefusedFile(
@@ -55,6 +58,42 @@ def read_parquet(path: Path) -> Iterator[Chunk]:
             f"this Parquet file cannot be read: {str(error).splitlines()[0][:200] if str(error) else type(error)}",
             "the file is damaged, or holds a type we do not know: ask the sender for it again",
         ) from error
+
+
+def _pick_unit(path: Path) -> str | None:
+    """Return the unit in which all of a file's INT96 times are what was written; None if it has none.
+
+    Spark writes them. They reach from the year -4,713 on, in nanoseconds, which a timestamp of 64 bits does not: told
+    to read nanoseconds, pyarrow wraps 9999-12-31 into 1816; told to read microseconds, it drops the rest of a value.
+    """
+    with pq.ParquetFile(path) as file:
+        columns = [file.schema.column(place) for place in range(len(file.schema.names))]
+        # Of nested ones, none is a timestamp of ours: they are stored as JSON.
+        names = [column.path for column in columns if column.physical_type == "INT96" and column.path == column.name]
+    if not names:
+        return None
+    fits, is_whole = True, True
+    with (
+        pq.ParquetFile(path, coerce_int96_timestamp_unit="ns") as fine,
+        pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as coarse,
+    ):
+        batches = [file.iter_batches(ROWS_PER_CHUNK, columns=names) for file in (fine, coarse)]
+        for exact, cut in zip(*batches, strict=True):
+            for name in names:
+                nanoseconds, microseconds = (_get_physical(batch.column(name)) for batch in (exact, cut))
+                fits &= bool((nanoseconds // 1000 == microseconds).all())
+                is_whole &= bool((nanoseconds - microseconds * 1000 == 0).all())  # both wrap in the same way
+    if not fits and not is_whole:
+        raise RefusedFile(
+            "unreadable",
+            f"column {', '.join(names)}: times (INT96) finer than a microsecond beside years before 1677 or after 2262",
+            "ask the sender for timestamps in microseconds (Spark: spark.sql.parquet.outputTimestampType)",
+        )
+    return "ns" if fits else "us"
+
+
+def _get_physical(times: pa.Array) -> np.ndarray:
+    return pc.fill_null(times.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
 
 
 def _check_ends(path: Path) -> None:
