@@ -18,7 +18,7 @@ from lakeops.settings import Settings
 FILES_NAMED = 3
 
 
-def collect_evidence(settings: Settings, run: Run, now: dt.datetime) -> Evidence:
+def collect_evidence(settings: Settings, now: dt.datetime) -> Evidence:
     """Return what the lake says of itself after a run.
 
     Raises
@@ -33,7 +33,7 @@ def collect_evidence(settings: Settings, run: Run, now: dt.datetime) -> Evidence
             checks,
             _find_worst(connection, checks, since),
             {key: place for key, (place, _) in _list_stored(connection, [c for c in checks if c.failures]).items()},
-            _measure_growth(connection, run, since, {contract.table: contract.name for contract in contracts.tables}),
+            _measure_growth(connection, {contract.table: contract.name for contract in contracts.tables}),
             [table for table in status if table["freshness"] == "stale"],
             _find_unrecorded(connection, settings.dbt_project / "target" / "run_results.json"),
         )
@@ -131,37 +131,33 @@ def _find_worst(connection: duckdb.DuckDBPyConnection, checks: list[Check], sinc
     return worst | {keys[tuple(name)]: share for *name, share in earlier if tuple(name) in keys}
 
 
-def _measure_growth(
-    connection: duckdb.DuckDBPyConnection, run: Run, since: dt.datetime, names: dict[str, str]
-) -> list[Growth]:
+def _measure_growth(connection: duckdb.DuckDBPyConnection, names: dict[str, str]) -> list[Growth]:
+    """Return the loads of which records wait, oldest first: those of a killed job, and typed ones, are among them."""
     rows = connection.execute(
-        """
+        f"""
         with loads as (
-            select table_name, batch_id, sum(rows_read) as read, sum(rows_quarantined) as added,
-                list_contains($batches, batch_id) as is_new
+            select table_name, batch_id, min(recorded_at) as loaded_at, sum(rows_read) as read,
+                sum(rows_quarantined) as added,
+                list(source_file order by rows_quarantined desc, source_file) filter (rows_quarantined > 0) as files
             from main.manifest_processed_files
-            where status = 'loaded' and table_name is not null and recorded_at >= $since and rows_read > 0
+            where status = 'loaded' and table_name is not null and rows_read > 0
             group by all
         ),
-        waiting as (select table_name, count(*) as records from main.quarantine where status = 'open' group by all)
-        select table_name, coalesce(sum(added) filter (is_new), 0), coalesce(sum(read) filter (is_new), 0),
-            max(100 * added / read) filter (not is_new), coalesce(any_value(waiting.records), 0)
-        from loads full join waiting using (table_name)
-        group by all""",
-        {"batches": list(run.batches), "since": since},
-    ).fetchall()
-    files: dict[str, list[str]] = {}
-    for table, file in connection.execute(
-        "select table_name, source_file from main.manifest_processed_files where status = 'loaded'"
-        " and rows_quarantined > 0 and list_contains(?, batch_id) order by rows_quarantined desc, source_file",
-        [list(run.batches)],
-    ).fetchall():
-        files.setdefault(table, []).append(file)
-    return [
-        Growth(
-            names.get(table, table), int(added), int(read), worst, waiting, tuple(files.get(table, [])[:FILES_NAMED])
+        compared as (
+            select *, max(100 * added / read) over (
+                partition by table_name order by loaded_at
+                range between interval {DAYS_SHOWN} days preceding and current row exclude current row
+            ) as worst
+            from loads
         )
-        for table, added, read, worst, waiting in rows
+        select table_name, added, read, worst, files[:{FILES_NAMED}]
+        from compared
+        semi join (from main.quarantine where status = 'open') using (table_name, batch_id)
+        order by batch_id"""
+    ).fetchall()
+    return [
+        Growth(names.get(table, table), int(added), int(read), worst, tuple(files or ()))
+        for table, added, read, worst, files in rows
     ]
 
 

@@ -46,21 +46,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Growth:
-    """What a run added to the quarantine of one table.
+    """What a load put into the quarantine of one table, and some of which waits there still.
 
     Parameters
     ----------
-    added, read : records of this run: into quarantine, and in all.
-    worst : the largest share in percent of any earlier load of the last weeks; None if there was none.
-    waiting : records that are open now.
-    files : files of this run with the most of them.
+    added, read : records of this load: into quarantine, and in all.
+    worst : the largest share in percent of any load in the weeks before; None if there was none.
+    files : files of this load with the most of them.
     """
 
     table_name: str
     added: int
     read: int
     worst: float | None
-    waiting: int
     files: tuple[str, ...] = ()
 
 
@@ -72,6 +70,7 @@ class Evidence:
     ----------
     worst : by check, the largest share in percent of failing rows in its earlier runs; none where it is the first.
     stored : by check, where dbt keeps its failing rows.
+    quarantine : loads of which records wait, oldest first.
     stale : tables older than their contract allows, as `facts.collect_status` describes them.
     unrecorded : dbt's id of a run of tests that left no result; None if there is none.
     """
@@ -116,7 +115,7 @@ def find_problems(run: Run, evidence: Evidence | None, known: Mapping[str, float
     found = [*_judge_run(run), *(_judge_file(*file) for file in run.refused or ())]
     if evidence is not None:
         found += [finding for check in evidence.checks if (finding := _judge_check(check, evidence, known))]
-        found += [finding for growth in evidence.quarantine if (finding := _judge_growth(growth, known))]
+        found += {told.incident: told for growth in evidence.quarantine if (told := _judge_growth(growth))}.values()
         found += [_judge_stale(table) for table in evidence.stale]
         found += [_judge_unrecorded(evidence.unrecorded)] if evidence.unrecorded else []
     return found
@@ -185,23 +184,14 @@ def _judge_check(check: Check, evidence: Evidence, known: Mapping[str, float | N
     return Finding(incident, "warn", told, RUNBOOKS["warn"], look, **named, tolerated=tolerated)
 
 
-def _judge_growth(growth: Growth, known: Mapping[str, float | None]) -> Finding | None:
-    incident = f"quarantine:{growth.table_name}"
-    if incident in known:
-        tolerated = known[incident] or 0.0
-        if growth.waiting <= tolerated:
-            return None
-    else:
-        share = 100 * growth.added / growth.read if growth.read else 0.0
-        if growth.worst is None or share <= growth.worst * WORSE:
-            return None
-        tolerated = float(growth.waiting - growth.added)
+def _judge_growth(growth: Growth) -> Finding | None:
+    if growth.worst is None or 100 * growth.added / growth.read <= growth.worst * WORSE:
+        return None
     told = f"{growth.table_name}: {growth.added:,} of {growth.read:,} new records are in quarantine"
     look = f"lakeops quarantine list --table {growth.table_name}"
-    files = ", ".join(growth.files) or None
     return Finding(
-        incident, "quarantine", told, RUNBOOKS["quarantine"], look,
-        table_name=growth.table_name, check_name="rows_accepted", source_file=files, tolerated=tolerated,
+        f"quarantine:{growth.table_name}", "quarantine", told, RUNBOOKS["quarantine"], look,
+        table_name=growth.table_name, check_name="rows_accepted", source_file=", ".join(growth.files) or None,
     )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def _tell(settings: Settings, run: Run, now: dt.datetime) -> list[Alert]:
     sinks = list_sinks(settings.lake.alerts, settings.target)
     names = ",".join(sinks)
     try:
-        evidence = collect_evidence(settings, run, now)
+        evidence = collect_evidence(settings, now)
     except LakeopsError as error:
         say(f"warning: alerts: the lake could not be asked: {_shorten(error)}")
         evidence = None
