@@ -176,6 +176,19 @@ def test_what_json_cannot_hold_is_rescued_as_text(tmp_path: Path) -> None:
     assert rescued == [{"v": "nan"}, {"v": 2.5}, {"v": "-inf"}]
 
 
+def test_a_day_that_python_does_not_know_is_a_bad_value_wherever_it_stands(tmp_path: Path) -> None:
+    far = pl.Series([3_000_000, 1], dtype=pl.Int32).cast(pl.Date)
+    rows = pl.DataFrame({"id": [1, 2], "v": far.cast(pl.Datetime("us")), "more": far, "_source_row": [1, 2]})
+    contract = make_contract(tmp_path, ", on_new_column: rescue", RULE.format(kind="date", rule=""), "parquet")
+    judged = judge_rows(rows, contract, {}, judge_header(rows.drop("_source_row").schema, contract))
+    assert judged.accepted.select("v", "_rescued").rows() == [(dt.date(1970, 1, 2), '{"more": "1970-01-02"}')]
+    assert get_faults(judged) == [(1, "bad_value", "v", "expected date, found '+10183-09-21 00:00:00.000000'")]
+    contract = make_contract(tmp_path, ", on_bad_value: rescue", RULE.format(kind="date", rule=""), "parquet")
+    for v in (far, far.cast(pl.Datetime("us"))):
+        rescued = judge_rows(rows.select("id", v.alias("v"), "_source_row"), contract, {}).accepted["_rescued"]
+        assert ["10183" in (text or "") for text in rescued] == [True, False]
+
+
 def test_aliases_new_columns_and_ignored_ones(tmp_path: Path) -> None:
     contract = make_contract(
         tmp_path, ", aliases: {v: [w]}, on_new_column: evolve", RULE.format(kind="bigint", rule="")

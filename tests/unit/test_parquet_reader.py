@@ -66,6 +66,15 @@ def test_a_file_of_another_format_is_refused(path: Path) -> None:
     assert refuse(path).reason == "unreadable"
 
 
+def test_a_day_that_python_does_not_know_is_shown_and_within_a_list_refused(path: Path) -> None:
+    far = pa.array([3_000_000], pa.int32()).cast(pa.date32())
+    table = pa.table({"day": far, "at": far.cast(pa.timestamp("us")), "took": pa.array([5], pa.duration("us"))})
+    (chunk,) = read_parquet(write(path, table))
+    assert json.loads(chunk.get_raw([1])[1])["day"] == "+10183-09-21"
+    days = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), far)
+    assert "column days" in refuse(write(path, pa.table({"days": days}))).detail
+
+
 def write_int96(path: Path, times: list, unit: str) -> Path:
     return write(path, pa.table({"at": pa.array(times, pa.timestamp(unit))}), use_deprecated_int96_timestamps=True)
 

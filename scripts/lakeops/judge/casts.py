@@ -250,7 +250,8 @@ def _cast_typed(values: pl.Series, data_type: DataType, target: pl.DataType, tim
         if kind == "date":
             naive = values.dt.replace_time_zone(None)
             days = naive.cast(pl.Date)
-            return _blank(days, days.cast(naive.dtype) != naive)
+            days = _blank(days, days.cast(naive.dtype) != naive)
+            return _keep_between(days, _FIRST_MOMENT.date(), _LAST_MOMENT.date())
         return nothing
     if not dtype.is_numeric() or not target.is_numeric():
         return nothing

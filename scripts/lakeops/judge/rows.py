@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from functools import reduce
 from operator import or_
+from typing import Any
 
 import polars as pl
 
@@ -143,13 +144,13 @@ def _collect_rescued(
     rows: pl.DataFrame, contract: Contract, header: HeaderVerdict, bad: dict[Column, pl.Series]
 ) -> pl.Series:
     """Return, as JSON by column, what a row brings beyond the contract or in another type than it says."""
-    kept: dict[int, dict[str, str]] = {}
+    kept: dict[int, dict[str, Any]] = {}
     masks = {name: rows[name].is_not_null() for name in header.rescued if name in rows.columns}
     if contract.load.on_bad_value == "rescue":
         masks |= {column.name: mask for column, mask in bad.items()}
     for name, mask in masks.items():
         places = mask.arg_true()
-        for place, value in zip(places, rows[name].gather(places).to_list(), strict=True):
+        for place, value in zip(places, _list_values(rows[name].gather(places)), strict=True):
             # JSON has no NaN.
             kept.setdefault(place, {})[name] = value if write_json(value) else str(value)
     texts = [json.dumps(values, ensure_ascii=False, default=str) for values in kept.values()]
@@ -357,14 +358,16 @@ def _explain(rows: pl.DataFrame, frame: pl.DataFrame, failure: _Failure, mask: p
         found = failure.found
         if found is None:
             found = (rows if failure.column in rows.columns else frame)[failure.column]
-        found = found.filter(mask)
-        try:
-            values = found.to_list()
-        except (ValueError, OverflowError):  # a year that Python does not know
-            values = found.cast(pl.String).to_list()
-        details = [f"{failure.expected}, found {str(value)[:80]!r}" for value in values]
+        details = [f"{failure.expected}, found {str(value)[:80]!r}" for value in _list_values(found.filter(mask))]
     told = {SOURCE_ROW: lines, "reason": failure.reason, "column_name": failure.column, "detail": details}
     return pl.DataFrame(told, schema=FAULT_SCHEMA)
+
+
+def _list_values(values: pl.Series) -> list[Any]:
+    try:
+        return values.to_list()
+    except (ValueError, OverflowError):  # a year that Python does not know
+        return values.cast(pl.String).to_list()
 
 
 def read_path_values(source_file: str) -> dict[str, str]:

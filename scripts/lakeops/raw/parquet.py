@@ -133,13 +133,23 @@ def _adapt_schema(schema: pa.Schema) -> pa.Schema:
 def _make_chunk(data: pa.Table, first: int) -> Chunk:
     numbers = pl.int_range(first, first + data.num_rows, dtype=pl.Int64, eager=True)
     rows = pl.DataFrame(pl.from_arrow(data)).with_columns(numbers.alias(SOURCE_ROW))
+    for column in rows.select(cs.nested()):
+        try:
+            column.to_list()  # as it is made JSON of
+        except (ValueError, OverflowError) as error:
+            raise RefusedFile(
+                "unreadable",
+                f"column {column.name}: a day within it that no calendar has: {error}",
+                "ask the sender to put days from the years 1 to 9999 there",
+            ) from error
 
     def get_raw(wanted: Iterable[int]) -> dict[int, str]:
         found = rows.filter(pl.col(SOURCE_ROW).is_in(list(wanted)))
         try:
             records = list(found.iter_rows(named=True))
         except (ValueError, OverflowError):  # a year that Python does not know
-            records = list(found.with_columns(cs.temporal().cast(pl.String)).iter_rows(named=True))
+            spelt = (cs.date() | cs.datetime()).cast(pl.String)
+            records = list(found.with_columns(spelt).iter_rows(named=True))
         return {record.pop(SOURCE_ROW): json.dumps(record, default=str, ensure_ascii=False) for record in records}
 
     return Chunk(rows, make_broken([]), get_raw)
