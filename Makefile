@@ -46,7 +46,7 @@ report: env ## The state of the data as one HTML page   (OUT=report.html)
 docs: env ## The documentation site: site/index.html, lineage, columns, checks; works offline
 	@$(BIN)/lakeops docs --out site
 
-metrics: env ## The same as a Prometheus text file   (METRICS=lakeops.prom)
+metrics: env ## The state of the data as a Prometheus text file   (METRICS=lakeops.prom)
 	@$(BIN)/lakeops metrics --out $(METRICS)
 
 upkeep: env ## What is due on layout, old files, logs and records, and nothing more
@@ -106,5 +106,6 @@ lint: env ## Style (ruff) and import rules (import-linter)
 
 check: lint test ## What CI runs: lint, then test
 
-clean: ## Throw away what can be rebuilt: the warehouse and dbt's target (never the lake, never data_raw)
-	@rm -rf duckdb/*.duckdb duckdb/*.wal dbt/target dbt/logs
+clean: ## Throw away what can be rebuilt: this target's warehouse, dbt's target and logs; readers keep their file
+	@warehouse=$${LAKEOPS_WAREHOUSE:-duckdb/warehouse$(addprefix _,$(filter-out dev,$(LAKEOPS_TARGET))).duckdb}; \
+	rm -rf "$$warehouse" "$$warehouse.wal" "$$warehouse.tmp" dbt/target dbt/logs

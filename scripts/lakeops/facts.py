@@ -26,6 +26,8 @@ from lakeops.warehouse import connect, ensure_views
 DAYS_SHOWN = 30
 RUNS_SHOWN = 30
 BAD = ("fail", "error")
+# Commands that load. Who only builds or tests is no sign that the main job runs, nor that its failure is over.
+MAIN_JOB = ("incremental", "demo")
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,10 @@ class Facts:
     ----------
     tables : one mapping for each bronze table, see `collect_status`.
     quarantine : open records, counted by table_name, source_file and reason. No record's content is in here.
-    runs : the last runs of the main job, oldest first: the columns of the record `pipeline_runs`.
+    runs : the last runs, oldest first, also of what only builds or tests: the columns of the record `pipeline_runs`.
     storage : one mapping for each table: layer, table, rows, files, bytes (of the newest version), bytes_on_disk.
     published_at : when readers were last switched over; None if never.
-    untested : None where dbt has not written its manifest yet.
+    untested : None where dbt has not written its manifest yet, or not all of it.
     """
 
     target: str
@@ -292,10 +294,11 @@ def collect_storage(lake: Lake) -> list[dict[str, Any]]:
 
 def find_untested(manifest: Path) -> Untested | None:
     """Return what no test or constraint looks at, by what dbt wrote when it last parsed; None if it never did."""
-    if not manifest.exists():
+    try:
+        project = json.loads(manifest.read_text(encoding="utf-8"))
+        nodes = project["nodes"].values()
+    except (OSError, ValueError, KeyError):  # or is writing just now, or was killed while it did
         return None
-    project = json.loads(manifest.read_text(encoding="utf-8"))
-    nodes = project["nodes"].values()
     things = {node["unique_id"]: node for node in nodes if node["resource_type"] == "model"}
     things |= {node["unique_id"]: node for node in project["sources"].values()}
     tested = {key: names for key, thing in things.items() if (names := _list_required_columns(thing))}

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from lakeops.facts import Facts
+from lakeops.facts import MAIN_JOB, Facts
 
 STATUSES = ("pass", "warn", "fail", "error", "skipped")
 STEPS = ("load", "build", "test", "publish")
@@ -96,14 +96,15 @@ def _measure_runs(facts: Facts) -> Iterable[Metric]:
     code = Metric("lakeops_run_exit_code", "Exit code of the last run of the main job; 0 is good.")
     good = Metric("lakeops_last_good_run_timestamp_seconds", "When the last run that ended with 0 began.")
     published = Metric("lakeops_last_publish_timestamp_seconds", "When readers were last switched over.")
-    if facts.runs:
-        last = facts.runs[-1]
+    runs = [run for run in facts.runs if run["command"] in MAIN_JOB]
+    if runs:
+        last = runs[-1]
         seconds.add(last["seconds"], step="all")
         for step in STEPS:
             seconds.add(last[f"{step}_seconds"], step=step)
         began.add(last["started_at"].timestamp())
         code.add(last["exit_code"])
-    ended_well = [run["started_at"] for run in facts.runs if run["exit_code"] == 0]
+    ended_well = [run["started_at"] for run in runs if run["exit_code"] == 0]
     good.add(max(ended_well).timestamp() if ended_well else None)
     published.add(facts.published_at.timestamp() if facts.published_at else None)
     return seconds, began, code, good, published

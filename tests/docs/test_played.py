@@ -173,6 +173,8 @@ def test_units_and_crontab_call_the_same_jobs() -> None:
     called = []
     for unit in SCHEDULE.glob("*.service"):
         parsed = read_unit(unit)
+        if unit.stem == "lakeops-failed":
+            continue
         called.append(parsed["Service"]["ExecStart"])
         assert parsed["Service"]["Type"] == "oneshot"
         assert "Install" not in parsed, "a timer starts it"
@@ -185,6 +187,12 @@ def test_units_and_crontab_call_the_same_jobs() -> None:
         program, *jobs = command.split()
         assert (ROOT / Path(program).relative_to("/srv/lakeops")).stat().st_mode & 0o111
         assert jobs in ([], ["upkeep"])
+
+
+def test_the_weekly_unit_tells_that_it_failed() -> None:
+    """The main job raises alerts of its own; upkeep and backup do not."""
+    told = {unit.stem: read_unit(unit)["Unit"].get("OnFailure") for unit in SCHEDULE.glob("*.service")}
+    assert told == {"lakeops-incremental": None, "lakeops-upkeep": "lakeops-failed.service", "lakeops-failed": None}
 
 
 def read_unit(file: Path) -> configparser.ConfigParser:

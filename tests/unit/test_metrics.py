@@ -28,7 +28,7 @@ def make_facts(**changes: Any) -> Facts:
     }  # fmt: skip
     never = table | {"table": "bronze.new", "rows": 0, "hours_since_load": None, "newest_business_date": None}
     steps = {"load_seconds": 1.0, "build_seconds": 2.0, "test_seconds": None, "publish_seconds": None}
-    run = {"started_at": NOW - dt.timedelta(days=1), "seconds": 30.0, "exit_code": 0, **steps}
+    run = {"command": "incremental", "started_at": NOW - dt.timedelta(days=1), "seconds": 30.0, "exit_code": 0, **steps}
     values = {
         "target": "prod", "at": NOW, "tables": [table, never], "checks": [check],
         "quarantine": [{"table_name": "orders", "source_file": "a", "reason": "x", "records": 7}] * 2,
@@ -68,6 +68,16 @@ def test_prometheus_reads_what_the_facts_say() -> None:
     assert metrics["lakeops_untested_columns"] == {(): 2}
     assert metrics["lakeops_open_incidents"] == {("fail",): 2}
     assert metrics["lakeops_metrics_timestamp_seconds"] == {(): NOW.timestamp()}
+
+
+@pytest.mark.parametrize("command", ["test-data", "build", "rebuild"])
+def test_a_run_that_loads_nothing_does_not_pass_for_the_main_job(command: str) -> None:
+    failed, *_ = make_facts().runs[-1:]
+    later = failed | {"command": command, "started_at": NOW + dt.timedelta(hours=1), "exit_code": 0, "seconds": 1.0}
+    metrics = parse(render_metrics(make_facts(runs=[failed, later]), {}))
+    assert metrics["lakeops_run_exit_code"] == {(): 13}
+    assert metrics["lakeops_run_timestamp_seconds"] == {(): NOW.timestamp()}
+    assert metrics["lakeops_last_good_run_timestamp_seconds"] == {}
 
 
 def test_what_is_not_known_is_not_claimed_to_be_zero() -> None:
