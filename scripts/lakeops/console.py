@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from lakeops.errors import LakeopsError
 
 
 def say(message: str = "") -> None:
     """Tell the person something, on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    _write(message, sys.stderr)
 
 
 def show_error(error: LakeopsError) -> None:
@@ -25,7 +27,40 @@ def show_error(error: LakeopsError) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on stdout, for a program to read."""
-    print(json.dumps(value, default=str, ensure_ascii=False, indent=2))
+    _write(write_json(value, indent=2), sys.stdout)
+
+
+def write_json(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON that every program reads: without the NaN and Infinity that only Python knows.
+
+    Parameters
+    ----------
+    value : also of what JSON has no form for, such as days and decimals: they become text, as keys, too. A number that
+        is none, or is infinite, becomes null.
+    indent : spaces by level; None for one line.
+    """
+    return json.dumps(_make_plain(value), default=str, ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _make_plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key if isinstance(key, str | int | None) else str(key): _make_plain(one) for key, one in value.items()}
+    return [_make_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def tell_apart(names: Sequence[str]) -> list[str]:
+    """Return names of which none comes twice: a, a_2, a_3."""
+    told: list[str] = []
+    for name in names:
+        own, number = name, 1
+        # Not even one that comes later is taken away from whom it belongs to.
+        while own in told or (number > 1 and own in names):
+            number += 1
+            own = f"{name}_{number}"
+        told.append(own)
+    return told
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[int] = ()) -> None:
@@ -48,11 +83,20 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: Se
             for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ).rstrip()
 
-    print(align(headers))
-    print("  ".join("-" * width for width in widths))
-    for cells in texts:
-        print(align(cells))
-    sys.stdout.flush()  # so that data and talk keep their order where both go to one log
+    lines = [align(headers), "  ".join("-" * width for width in widths), *map(align, texts)]
+    _write("\n".join(lines), sys.stdout)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """Print a text at once, so that data and talk keep their order where both go to one log."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        # Whoever read it has gone, as in `lakeops load 2>&1 | head -1`. Neither what the command does nor its exit code
+        # may depend on that; what is said from now on goes nowhere.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def _write_cell(cell: Any) -> str:

@@ -129,6 +129,7 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
         # Not before the lock is held: whoever had it may have loaded, or the sender moved, what lay there.
         landings = list_landings(settings.raw, contracts.tables, settings.root)
         if selection.rebuild:
+            _refuse_to_look_away(landings)
             landings += _list_elsewhere(settings, landings, contracts.get_table(selection.rebuild), ledger)
         plan = _plan(_take_sample(landings, settings.sample_files), contracts, ledger, selection)
         run_id = _make_run_id()
@@ -147,7 +148,7 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
                 on_file=advance,
             )
         if lost:
-            write_off(settings.lake, contracts, ledger, lost, run_id=run_id, now=_now())
+            outcome.batches.append(write_off(settings.lake, contracts, ledger, lost, run_id=run_id, now=_now()))
             outcome.lost = [(entry.source_file, entry.rows_accepted) for entry in lost]
         if selection.reload:
             operations = _describe_reload(ledger, selection, run_id)
@@ -247,6 +248,15 @@ def _describe_reload(ledger: Ledger, selection: Selection, run_id: str) -> list[
     ]
 
 
+def _refuse_to_look_away(landings: list[Landing]) -> None:
+    if blocked := [landing.source_file for landing in landings if landing.refusal.startswith("no_access")]:
+        raise UsageError(
+            "Not all of the landing zone may be read: the rows of files in there would be given up as lost.",
+            where=", ".join(blocked[:5]),
+            next_step="let this account read it, then run the command again",
+        )
+
+
 def _find_lost(landings: list[Landing], contracts: Contracts, ledger: Ledger, selection: Selection) -> list[Entry]:
     """Return the files of a table to rebuild whose raw files are gone."""
     if selection.rebuild is None:
@@ -338,6 +348,8 @@ def _plan(landings: list[Landing], contracts: Contracts, ledger: Ledger, selecti
     candidates = [landing for landing in candidates if landing.contract is not None and not landing.refusal]
     with ThreadPoolExecutor(2) as pool:
         found = dict(zip((c.source_file for c in candidates), pool.map(_try_fingerprint, candidates), strict=True))
+    # Between the listing and now, its sender may have moved one: the next run finds it where it is then.
+    landings = [one for one in landings if not isinstance(found.get(one.source_file), FileNotFoundError)]
     # One file that cannot be read must not keep all others out.
     unreadable = {name: f"no_access: {error.strerror}" for name, error in found.items() if isinstance(error, OSError)}
     if unreadable:
@@ -416,9 +428,12 @@ def _tell_of_run(
         exit_code=get_exit_code(problem) if problem else 0,
         problem=(str(problem).splitlines() or [type(problem).__name__])[0][:500] if problem else None,
         refused=_list_refused(outcome) if outcome.loads else None,
+        raw=make_file_identity(settings.raw, settings.root) if settings.sample_files is None else None,
         batches=tuple(batch for load in outcome.loads for batch in load.batches),
-        should_publish=command != "test-data",
+        # It is not asked to where nothing is new.
+        ran_dbt=bool(outcome.steps) or outcome.published is not None,
         is_published=outcome.published is not None,
+        command=command,
     )
     try:
         _append_run(settings, command, began, seconds, outcome, run)
@@ -495,13 +510,15 @@ def build_and_publish(settings: Settings, outcome: IncrementalOutcome) -> None:
     elif (revisions := _build_and_test(settings, outcome)) is not None:
         started = time.monotonic()
         outcome.published = publish_gold(settings, revisions)
-        remember_standing(settings, inputs)
+        with _warn_of("the next run builds all of it again"):
+            remember_standing(settings, inputs)
         outcome.add_seconds(publish=time.monotonic() - started)
     if outcome.published is not None:
         outcome.stale = _find_stale(settings)
     if outcome.published is not None and any(load.batches for load in outcome.loads):
         started = time.monotonic()
-        record_pruning(settings, load_contracts(settings.models))
+        with _warn_of("table_partitions is not up to date"):
+            record_pruning(settings, load_contracts(settings.models))
         outcome.add_seconds(explain=time.monotonic() - started)
     _record_quality(settings, outcome)
 
@@ -529,7 +546,7 @@ def _record_quality(settings: Settings, outcome: IncrementalOutcome) -> None:
 
     started = time.monotonic()
     contracts = load_contracts(settings.models)
-    try:
+    with _warn_of("quality metrics are not up to date"):
         profile_new_days(settings, contracts, _now())
         unusual = judge_new_days(settings, contracts, _now())
         for sentence in unusual[:ANOMALIES_SAID]:
@@ -537,10 +554,16 @@ def _record_quality(settings: Settings, outcome: IncrementalOutcome) -> None:
         if len(unusual) > ANOMALIES_SAID:
             say(f"{len(unusual) - ANOMALIES_SAID} more: lakeops quality sql anomalies")
         publish_metrics(settings)
-    except LakeopsError as error:
-        # What the run itself came to is the news; the next run catches up on this.
-        say(f"warning: quality metrics are not up to date: {' '.join(str(error).split())[:300]}")
     outcome.add_seconds(quality=time.monotonic() - started)
+
+
+@contextmanager
+def _warn_of(lack: str) -> Iterator[None]:
+    """Warn where a step fails of which the run itself is none the worse: the next run catches up on it."""
+    try:
+        yield
+    except LakeopsError as error:
+        say(f"warning: {lack}: {' '.join(str(error).split())[:300]}")
 
 
 def _find_stale(settings: Settings) -> list[str]:
@@ -665,7 +688,7 @@ def raise_if_failed(outcome: IncrementalOutcome) -> None:
                 continue
             lines.append(f"{status}: {name} on {table}: {' '.join(message.split())[:400]}")
             if stored:
-                lines.append(f'  see the rows: duckdb duckdb/warehouse.duckdb "from {_shorten(stored)}"')
+                lines.append(f'  see the rows: duckdb -readonly duckdb/warehouse.duckdb "from {_shorten(stored)}"')
         raise DbtError(
             f"dbt {step.command} did not pass. Nothing was published: readers keep the last good version.",
             where="\n            ".join(lines),

@@ -9,14 +9,18 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import gzip
+import json
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import polars as pl
+import yaml
 
+from lakeops.console import tell_apart
 from lakeops.contract import Contract, DataType, Load
 from lakeops.errors import UsageError
 from lakeops.judge.casts import cast_losslessly
@@ -47,6 +51,7 @@ class Guess:
 
     Parameters
     ----------
+    name : what it is to be called.
     type, reason : the type, and what in the files speaks for it.
     original : its name in the files, if that is no name for a column.
     is_complete : no value is missing.
@@ -65,7 +70,7 @@ class Guess:
 @dataclass
 class _Table:
     name: str
-    pattern: str
+    patterns: list[str]
     load: dict[str, Any]
     frame: pl.DataFrame
     files: int
@@ -74,6 +79,8 @@ class _Table:
 
 def propose_contract(files: list[Path], raw: Path, source: str) -> str:
     """Return contracts for some raw files as YAML, one table for each folder of theirs (or each file in `raw` itself).
+
+    Files of several formats in one folder become several tables.
 
     Parameters
     ----------
@@ -93,7 +100,7 @@ def propose_contract(files: list[Path], raw: Path, source: str) -> str:
             found=source,
             next_step="for example --source finance",
         )
-    groups: dict[str, list[Path]] = {}
+    groups: dict[tuple[str, str], list[Path]] = {}
     for file in files:
         if (group := _get_group(file, raw)) is not None:
             groups.setdefault(group, []).append(file)
@@ -103,18 +110,19 @@ def propose_contract(files: list[Path], raw: Path, source: str) -> str:
         f"# Proposed from {sum(map(len, groups.values()))} file(s), every guess with its reason. Correct it, take the",
         f"# remarks out, save it as dbt/models/bronze/{source}.yml, and try it: lakeops load --dry-run",
         "sources:",
-        f"  - name: {source}",
-        f"    schema: {source}",
+        f"  - name: {_quote_name(source)}",
+        f"    schema: {_quote_name(source)}",
         '    description: "TODO: what this source is, who sends it, how often."',
         "    tables:",
     ]
-    for name, own in sorted(groups.items()):
+    names = tell_apart([_make_name(place) for place, _ in sorted(groups)])
+    for name, (_, own) in zip(names, sorted(groups.items()), strict=True):
         lines += _write_table(_read_table(name, sorted(own), raw))
     return "\n".join(lines) + "\n"
 
 
-def _get_group(file: Path, raw: Path) -> str | None:
-    """Return the table a file is of by where it lies; None if its name says that it is no data."""
+def _get_group(file: Path, raw: Path) -> tuple[str, str] | None:
+    """Return where a file lies and the suffix of its format: one table; None if its name says that it is no data."""
     parts = PurePosixPath(make_file_identity(file, raw)).parts
     if parts[0] == "..":
         raise UsageError(
@@ -126,7 +134,8 @@ def _get_group(file: Path, raw: Path) -> str | None:
     # As the loader sees it (decision 6).
     if any(part.startswith(("_", ".")) for part in parts) or file.suffix == ".md":
         return None
-    return _make_name(parts[0] if len(parts) > 1 else _strip(file)[0])
+    name, suffix = _strip(file)
+    return parts[0] if len(parts) > 1 else name, suffix
 
 
 def _make_name(text: str) -> str:
@@ -136,7 +145,7 @@ def _make_name(text: str) -> str:
 
 def _strip(file: Path) -> tuple[str, str]:
     """Return a file's name without suffixes, and the suffix that tells its format."""
-    name = file.name[: -len(file.suffix)] if file.suffix in _PACKED else file.name
+    name = file.name[: -len(file.suffix)] if file.suffix.lower() in _PACKED else file.name
     return Path(name).stem, Path(name).suffix.lower()
 
 
@@ -152,7 +161,10 @@ def _read_table(name: str, files: list[Path], raw: Path) -> _Table:
         )
     load: dict[str, Any] = {"format": FORMATS[suffix]}
     if load["format"] in ("csv", "jsonl"):
-        load |= _guess_text(files[0], load["format"])
+        try:
+            load |= _guess_text(files[0], load["format"])
+        except (OSError, EOFError, zlib.error) as error:
+            raise _refuse(files[0], str(error)) from error
     contract = Contract(name, name, "", (), Load(files=["*"], key=["_"], **load), (), {}, Path())
     frames, rows = [], 0
     for number, file in enumerate(files):
@@ -163,16 +175,27 @@ def _read_table(name: str, files: list[Path], raw: Path) -> _Table:
                 frames.append(chunk.rows.with_columns(pl.lit(number).alias("_file")))
                 rows += chunk.rows.height
         except RefusedFile as refused:
-            raise UsageError(
-                "A file cannot be read.", where=str(file), found=refused.detail, next_step=refused.next_step
-            ) from refused
+            raise _refuse(file, refused.detail, refused.next_step) from refused
+        except OSError as error:
+            raise _refuse(file, str(error)) from error
     relative = [PurePosixPath(make_file_identity(file, raw)) for file in files]
     found = [m.groups() for path in relative for part in path.parts[:-1] if (m := _FOLDER.match(part))]
     folders = {name: "date" if all(_is_day(v) for n, v in found if n == name) else "varchar" for name, _ in found}
-    top = relative[0].parts[0]
-    pattern = f"{top}/**/*{''.join(files[0].suffixes[-1:])}" if len(relative[0].parts) > 1 else relative[0].name
+    patterns = sorted({_make_pattern(path) for path in relative})
     frame = pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame({"_source_row": []})
-    return _Table(name, pattern, load, frame, len(files), folders)
+    return _Table(name, patterns, load, frame, len(files), folders)
+
+
+def _refuse(file: Path, found: str, next_step: str = "mend it, or leave it out") -> UsageError:
+    return UsageError("A file cannot be read.", where=str(file), found=found, next_step=next_step)
+
+
+def _make_pattern(path: PurePosixPath) -> str:
+    """Return what the files of a folder share, down to how they are packed; a file in `raw` itself stands alone."""
+    if len(path.parts) == 1:
+        return path.name
+    packing = path.suffix if path.suffix.lower() in _PACKED else ""
+    return f"{path.parts[0]}/**/*{PurePosixPath(path.name.removesuffix(packing)).suffix}{packing}"
 
 
 def _is_day(text: str) -> bool:
@@ -184,8 +207,9 @@ def _is_day(text: str) -> bool:
 
 def _guess_text(file: Path, kind: str) -> dict[str, str]:
     """Return delimiter and encoding where they are not the usual ones."""
-    with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
-        begin = stream.read(1 << 20) if file.suffix != ".zst" else b""
+    packing = file.suffix.lower()
+    with gzip.open(file, "rb") if packing == ".gz" else file.open("rb") as stream:
+        begin = stream.read(1 << 20) if packing != ".zst" else b""
     guessed = {}
     try:
         text = begin[: begin.rfind(b"\n") + 1 or None].decode("utf-8")
@@ -205,17 +229,20 @@ def _guess_text(file: Path, kind: str) -> dict[str, str]:
 
 def _write_table(table: _Table) -> Iterator[str]:
     data = table.frame.drop("_file", "_source_row", strict=False)
-    guesses = [_guess_column(name, data[name]) for name in data.columns]
+    guesses = [_guess_column(name, original, data[original]) for original, name in _name_columns(table).items()]
     names = {guess.original or guess.name: guess.name for guess in guesses}
     key, why, repeats = _guess_key(table.frame, list(names))
     dated = {guess.name: guess.type for guess in guesses} | table.folders
-    sequence = [name for name, kind in dated.items() if kind in ("timestamp", "date") and _CHANGED.search(name)]
-    yield f"      - name: {table.name}"
+    sequence = [
+        _quote_name(name) for name, kind in dated.items() if kind in ("timestamp", "date") and _CHANGED.search(name)
+    ]
+    yield f"      - name: {_quote_name(table.name)}"
     yield f'        description: "TODO: what one row is. Grain: {", ".join(names[name] for name in key)}."'
     yield "        config:"
     yield "          meta:"
     yield "            load:"
-    yield f'              files: ["{table.pattern}"]           # {table.files} file(s) today'
+    patterns = ", ".join(map(_quote, table.patterns))
+    yield f"              files: [{patterns}]           # {table.files} file(s) today"
     yield f"              format: {table.load['format']}"
     for option in ("delimiter", "encoding"):
         if option in table.load:
@@ -224,20 +251,21 @@ def _write_table(table: _Table) -> Iterator[str]:
         yield f"              mode: merge              # {why}: the last record of a key holds"
     else:
         yield "              mode: append             # merge, if later files correct earlier ones"
-    yield f"              key: [{', '.join(names[name] for name in key)}]       # {why}"
+    yield f"              key: [{', '.join(_quote_name(names[name]) for name in key)}]       # {why}"
     if repeats and sequence:
         yield f"              sequence_by: [{sequence[0]}]      # by its name; else the order of arrival decides"
     aliases = {guess.name: guess.original for guess in guesses if guess.original}
     if aliases:
         yield "              aliases:                 # as the files call them"
-        yield from (f"                {name}: [{_quote(original)}]" for name, original in aliases.items())
+        yield from (f"                {_quote_name(name)}: [{_quote(original)}]" for name, original in aliases.items())
     if table.folders:
-        yield f"              folders: [{', '.join(table.folders)}]"
+        folders = [_quote_name(name) for name in table.folders]
+        yield f"              folders: [{', '.join(folders)}]"
         yield "              derive:"
-        yield from (f"                {name}: {name}" for name in table.folders)
+        yield from (f"                {name}: {name}" for name in folders)
     dates = [
-        *(name for name, kind in table.folders.items() if kind == "date"),
-        *(guess.name for guess in guesses if guess.type == "date"),
+        *(_quote_name(name) for name, kind in table.folders.items() if kind == "date"),
+        *(_quote_name(guess.name) for guess in guesses if guess.type == "date"),
     ]
     if dates:
         yield f"              business_date: {dates[0]}      # the day the data is about; there is: {', '.join(dates)}"
@@ -250,7 +278,7 @@ def _write_table(table: _Table) -> Iterator[str]:
 
 
 def _write_column(guess: Guess, *, is_key: bool) -> Iterator[str]:
-    yield f"          - name: {guess.name}"
+    yield f"          - name: {_quote_name(guess.name)}"
     yield f"            data_type: {guess.type}    # {guess.reason}"
     yield '            description: "TODO"'
     if guess.is_personal:
@@ -265,8 +293,17 @@ def _has_blank(values: pl.Series) -> bool:
     return values.dtype == pl.String and bool((values.str.strip_chars() == "").any())
 
 
-def _guess_column(original: str, values: pl.Series) -> Guess:
-    name = _make_name(original)
+def _name_columns(table: _Table) -> dict[str, str]:
+    """Return names for the columns of the files, in their order; of two that would be the same, one has a number."""
+    originals = table.frame.drop("_file", "_source_row", strict=False).columns
+    # Whose name is one already keeps it; that of a folder is not ours to change.
+    ranked = sorted(originals, key=lambda original: _make_name(original) != original)
+    told = tell_apart([*table.folders, *map(_make_name, ranked)])[len(table.folders) :]
+    names = dict(zip(ranked, told, strict=True))
+    return {original: names[original] for original in originals}
+
+
+def _guess_column(name: str, original: str, values: pl.Series) -> Guess:
     if values.dtype == pl.String:
         values = values.set(values == "", None)
     present = values.drop_nulls()
@@ -397,7 +434,12 @@ def _guess_key(frame: pl.DataFrame, names: list[str]) -> tuple[list[str], str, b
 
 
 def _quote(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t") + '"'
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _quote_name(name: str) -> str:
+    """Return a name as YAML; unquoted, `no` and `null` would be none."""
+    return name if isinstance(yaml.safe_load(name), str) else _quote(name)
 
 
 def list_files(places: list[Path]) -> list[Path]:

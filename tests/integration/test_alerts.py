@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import resource
+import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import duckdb
 import pytest
 
 from conftest import DAY, Project, sales
+from lakeops import pipeline
 from lakeops.alerts import Run, raise_alerts
 from lakeops.alerts.record import list_open, read_alerts
 from lakeops.delta import open_table, read_frame
+from lakeops.errors import DbtError
 
 REFUSED = (("data_raw/sales/torn.csv", "it ends in a quoted value"),)
 BAD = Run("r1", 11, "1 raw file(s) were not loaded", refused=REFUSED)
@@ -101,10 +107,15 @@ def test_nobody_listens_and_the_address_is_wrong(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.load()
-    for address in ("http://127.0.0.1:1/x", "file:///etc/passwd", "no address"):
+    addresses = ("http://127.0.0.1:1/secret", "file:///secret", "secret", "http://127.0.0.1:x/secret")
+    # As it comes out of a file that was edited elsewhere.
+    for address in (*addresses, "http://127.0.0.1:1/secret\r", "http://127.0.0.1:1/sec ret", "http://[secret"):
         monkeypatch.setenv("LAKEOPS_ALERT_WEBHOOK", address)
         raise_alerts(project.settings, BAD, now())
-        assert "the webhook took none" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "the webhook took none" in said
+        assert "secret" not in said
+        assert "sec ret" not in said
     assert len(read_lines(project)) == 1
 
 
@@ -158,16 +169,131 @@ def test_new_quarantine_names_its_file_and_is_over_when_the_file_is_mended(proje
     assert "0 new, 1 over" in chat.texts[-1]
 
 
+@contextmanager
+def disk_full() -> Iterator[None]:
+    """Let every write to a file fail, in whatever language: what a full disk does, too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_told_at_every_run_until_it_can_be_remembered(
+    project: Project, chat: Chat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.load()
+    full = Run("r1", 12, "The commit to a table did not happen.", is_published=False)
+    with disk_full():
+        raise_alerts(project.settings, full, now())
+        raise_alerts(project.settings, full, now(1))
+    assert "the record cannot be written" in capsys.readouterr().err
+    assert ["exit code 12" in text for text in chat.texts] == [True, True]
+    raise_alerts(project.settings, full, now(2))
+    raise_alerts(project.settings, full, now(3))
+    assert len(chat.texts) == 3
+    raise_alerts(project.settings, GOOD, now(4))
+    assert "0 new, 1 over" in chat.texts[-1]
+
+
+def test_a_lake_that_may_not_be_written_is_told_of(project: Project, chat: Chat) -> None:
+    project.load()
+    (project.settings.lake.folder / ".alerts.lock").mkdir()
+    raise_alerts(project.settings, BAD, now())
+    raise_alerts(project.settings, BAD, now(1))
+    assert ["torn.csv was not loaded" in text for text in chat.texts] == [True, True]
+
+
+def test_a_record_that_cannot_be_read_keeps_nothing_back(project: Project, chat: Chat) -> None:
+    project.load()
+    (project.settings.lake.ops("alerts") / "_delta_log" / f"{0:020d}.json").write_text("{")
+    raise_alerts(project.settings, BAD, now())
+    raise_alerts(project.settings, BAD, now(1))
+    assert ["torn.csv was not loaded" in text for text in chat.texts] == [True, True]
+
+
+def test_what_duckdb_cannot_read_keeps_nothing_back(project: Project, chat: Chat) -> None:
+    project.land("sales/a.csv", sales((1, DAY, "word"), (2, DAY, "1.00")))
+    project.load()
+    for part in project.settings.lake.quarantine("sales").glob("*.parquet"):
+        part.unlink()
+    raise_alerts(project.settings, BAD, now())
+    raise_alerts(project.settings, BAD, now(1))
+    (text,) = chat.texts
+    assert "torn.csv was not loaded" in text
+
+
+def test_a_refused_file_is_not_over_when_another_landing_zone_is_loaded(project: Project, chat: Chat) -> None:
+    def run(folder: str, **changes: object) -> None:
+        settings = replace(project.settings, raw=project.root / folder, **changes)
+        with pipeline.record_run(settings, "incremental") as outcome:
+            outcome.loads.append(pipeline.run_load(settings))
+            outcome.published = []
+
+    torn = project.land("sales/a.csv", 'sale_id,sale_dt,amount\n1,2024-04-01,"1.00\n')
+    project.land("sales/b.csv", sales((1, DAY, "1.00")))
+    shutil.copytree(project.root / "data_raw", project.root / "data_raw_increment", ignore=lambda *_: ["a.csv"])
+    run("data_raw")
+    run("data_raw_increment")
+    run("data_raw", sample_files=1)
+    (text,) = chat.texts
+    assert "data_raw/sales/a.csv was not loaded" in text
+    torn.unlink()
+    run("data_raw")
+    assert "0 new, 1 over" in chat.texts[-1]
+
+
+def test_nightly_tests_that_cannot_start_are_told(
+    project: Project, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LAKE", "ROOT", "TARGET", "TEST_SCOPE", "WAREHOUSE"):
+        monkeypatch.setenv(f"LAKEOPS_{name}", "")  # running dbt sets them
+    project.load()
+    # The project of these tests has no profile, so dbt cannot run it.
+    with pytest.raises(DbtError):
+        pipeline.run_data_tests(project.settings)
+    (text,) = chat.texts
+    assert "lakeops test-data stopped with exit code 13: dbt parse could not run." in text
+    raise_alerts(project.settings, GOOD, now(1))
+    assert len(chat.texts) == 1, "a load says nothing of them"
+
+
+def write_run_results(project: Project, command: str, run: str = "abc") -> None:
+    results = project.root / "dbt" / "target" / "run_results.json"
+    results.parent.mkdir(exist_ok=True)
+    tests = [{"unique_id": "test.lakeops.x"}]
+    results.write_text(json.dumps({"metadata": {"invocation_id": run}, "args": {"which": command}, "results": tests}))
+
+
+def note_begun_run(project: Project, run: str) -> None:
+    """Note a run as dbt/macros/dead_runs.sql does, in the warehouse that it begins on."""
+    with duckdb.connect(str(project.settings.warehouse)) as connection:
+        connection.execute("create schema if not exists dbt_state")
+        connection.execute("create table if not exists dbt_state.begun_runs (run_id varchar)")
+        connection.execute("insert into dbt_state.begun_runs values (?)", [run])
+
+
 def test_tests_that_left_no_result_are_told(project: Project) -> None:
     project.load()
-    results = project.root / "dbt" / "target" / "run_results.json"
-    results.parent.mkdir()
-    results.write_text(json.dumps({"metadata": {"invocation_id": "abc"}, "results": [{"unique_id": "test.lakeops.x"}]}))
+    note_begun_run(project, "abc")
+    write_run_results(project, "test")
     raise_alerts(project.settings, GOOD, now())
     assert [line["kind"] for line in read_lines(project)] == ["dead_hook"]
-    results.unlink()
+    (project.root / "dbt" / "target" / "run_results.json").unlink()
     raise_alerts(project.settings, GOOD, now(1))
     assert [line["event"] for line in read_lines(project)] == ["opened", "recovered"]
+
+
+def test_tests_that_ran_nowhere_or_on_another_warehouse_are_not_told(project: Project) -> None:
+    project.load()
+    note_begun_run(project, "abc")
+    for command in ("compile", "generate"):
+        write_run_results(project, command)
+        raise_alerts(project.settings, GOOD, now())
+    write_run_results(project, "test", "of another target")
+    raise_alerts(project.settings, GOOD, now(1))
+    assert read_lines(project) == []
 
 
 def test_the_record_keeps_who_took_what(project: Project, chat: Chat) -> None:

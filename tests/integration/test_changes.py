@@ -219,6 +219,19 @@ def test_a_late_record_that_fills_an_older_gap_is_told_to_later_layers(project):
     assert project.sql("select key_json, reason, batch_id from touched_keys") == [('{"person_id": 1}', "derived", late)]
 
 
+def test_a_record_that_loses_by_an_order_named_later_is_told_to_later_layers(project):
+    """The one that wins now is of an older batch, and what held until now was built."""
+    project.change_contract("              sequence_by: [seq]\n", "")
+    project.land("people/1.jsonl", lines({"person_id": 1, "seq": 5, "op": "U", "name": "new"}))
+    project.land("people/2.jsonl", lines({"person_id": 1, "seq": 4, "op": "U", "name": "old"}))
+    project.load()
+    project.change_contract("              delete_when", "              sequence_by: [seq]\n              delete_when")
+    project.land("people/3.jsonl", lines({"person_id": 1, "seq": 3, "op": "U", "name": "older"}))
+    late = project.load().batches[0]
+    assert project.sql("select name, _batch_id < 2 from bronze.people") == [("new", True)]
+    assert project.sql("select key_json, reason, batch_id from touched_keys") == [('{"person_id": 1}', "derived", late)]
+
+
 def test_deletes_that_are_named_later_hide_no_older_row(project):
     project.change_contract("              delete_when: \"op = 'D'\"\n", "")
     project.land("people/1.jsonl", INSERT)
@@ -259,4 +272,15 @@ def test_a_snapshot_without_a_record_is_refused(project):
     project.land("shelves/day=2024-01-02/a.csv", "shelf_id,label\n")
     outcome = project.load()
     assert [reason.split(":")[0] for _, reason in outcome.refused] == ["empty"]
+    assert project.sql("select shelf_id from bronze.shelves") == [(1,)]
+
+
+def test_a_snapshot_of_which_no_record_is_good_is_refused_with_what_is_wrong(project):
+    project.land("shelves/day=2024-01-01/a.csv", "shelf_id,label\n1,a\n")
+    project.load()
+    project.land("shelves/day=2024-01-02/a.csv", "shelf_id,label\nx,secret\ny,b\n")
+    ((_, reason),) = project.load().refused
+    assert reason.startswith("all_bad: none of the 2 records of a full snapshot keeps the contract; the first, line 2:")
+    assert "bad_value of shelf_id" in reason
+    assert "secret" not in reason
     assert project.sql("select shelf_id from bronze.shelves") == [(1,)]

@@ -125,6 +125,24 @@ def test_only_the_kinds_asked_for_are_planted_and_the_others_leave_no_trace(tmp_
     assert frames["all"] < frames["some"] < frames["none"]
 
 
+@pytest.mark.parametrize("seed", [5, 6, 7])
+def test_what_is_drawn_from_sound_rows_does_not_depend_on_the_kinds_that_are_on(seed: int, tmp_path: Path) -> None:
+    told, resent, nameless = {}, {}, {}
+    for kinds in ("all", "duplicate_key,null_key"):
+        out = tmp_path / kinds
+        scenarios = Scenarios(defects=parse_defects(kinds), restate=START, outliers=True)
+        generate_data(CONTRACTS, out, seed, START, 1, 0.2, scenarios=scenarios)
+        # Where it stands in the file does depend on what stands before it.
+        told[kinds] = [(row["file"], row["key"], row["what"]) for row in read_scenarios(out)]
+        resent[kinds] = (out / "orders" / f"order_dt={START}" / "resent-00001.csv").read_text()
+        lines = [line for file in sorted(out.glob("customers/**/*.csv")) for line in file.read_text().splitlines()]
+        nameless[kinds] = [line for line in lines if line.startswith(",")]
+    for found in (told, resent, nameless):
+        every, some = found.values()
+        assert every
+        assert every == some
+
+
 # Scenarios
 
 

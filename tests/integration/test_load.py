@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import json
+import os
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -41,6 +42,18 @@ def test_every_contract_has_its_table_and_view_from_the_first_run_on(project):
     for table in ("sales", "items", "items_changes", "clicks"):
         assert project.sql(f"select count(*) from bronze.{table}") == [(0,)]
     assert pl.read_delta(str(project.settings.lake.bronze("bronze", "sales"))).schema["amount"] == pl.Decimal(12, 2)
+
+
+def test_a_lake_made_anew_in_the_same_place_is_known_to_be_another(project):
+    """Its batches count from 1 again: by these alone, models would take its rows for those of the one before."""
+    lakes = []
+    for loads in (2, 1):
+        for _ in range(loads):
+            project.load()
+            lakes.append(project.sql("select lake_root(), lake_id()")[0])
+        shutil.rmtree(project.settings.lake.folder)
+    assert lakes[0] == lakes[1]
+    assert [one == other for one, other in zip(lakes[1], lakes[2], strict=True)] == [True, False]
 
 
 def test_loading_twice_commits_nothing(project):
@@ -473,3 +486,33 @@ def test_a_file_that_may_not_be_read_keeps_no_other_out(project, monkeypatch):
     monkeypatch.undo()
     assert project.load().refused == []
     assert [row[0] for row in project.rows("sales")] == [1, 2]
+
+
+def test_a_file_that_is_moved_while_it_is_loaded_is_left_for_the_next_run(project, monkeypatch):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    moved = project.land("sales/2.csv", sales((2, DAY, 2)))
+    read = pipeline.compute_fingerprint
+
+    def move(path: Path) -> str:
+        if path == moved:
+            moved.rename(moved.with_name("3.csv"))
+        return read(path)
+
+    monkeypatch.setattr(pipeline, "compute_fingerprint", move)
+    assert project.load().refused == []
+    assert [row[0] for row in project.rows("sales")] == [1]
+    monkeypatch.undo()
+    assert project.load().refused == []
+    assert [row[0] for row in project.rows("sales")] == [1, 2]
+
+
+def test_a_rebuild_gives_up_no_file_that_it_may_not_see(project, monkeypatch):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.land("sales/old/2.csv", sales((2, DAY, 2)))
+    project.load()
+    before = project.rows("sales")
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: not str(path).endswith("/old"))
+    with pytest.raises(UsageError, match="sales/old"):
+        pipeline.run_rebuild(project.settings, ["sales"], "a drill")
+    monkeypatch.undo()
+    assert project.rows("sales") == before

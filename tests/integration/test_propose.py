@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from conftest import make_project
+from conftest import LOADER_COLUMNS, make_project
 from lakeops.errors import UsageError
 from lakeops.propose import list_files, propose_contract
 
@@ -90,6 +93,57 @@ def test_one_bad_row_of_forty_decides_nothing(tmp_path: Path):
     assert "data_type: date    # days, for example 2024-04-02; 1 of 41 do not fit" in text
     # Too many to be bad rows: text it is, and the person who edits the contract is told how near it was.
     assert "data_type: varchar    # text; date, but that 9 of 41 do not fit, such as '1/4/2024'" in text
+
+
+def test_names_that_yaml_or_another_column_would_take_away(tmp_path: Path):
+    project = make_project(tmp_path / "project")
+    raw = project.root / "data_raw"
+    (raw / "off").mkdir()
+    (raw / "off" / "1.csv").write_text("No,Order ID,order_id,数量,単価,on\n" + "".join(
+        f"{n},{n},A{n},{n}.5,{n},x\n" for n in range(1, 31)))  # fmt: skip
+    text = propose_contract(list_files([raw]), raw, "no")
+    (project.root / "dbt" / "models" / "bronze" / "no.yml").write_text(text)
+    outcome = project.load()
+    assert not outcome.refused
+    assert not outcome.unclaimed
+    table = pl.read_delta(str(project.settings.lake.bronze("no", "off")))
+    row = table.drop(LOADER_COLUMNS).sort("no").rows(named=True)[1]
+    assert row == {"no": 2, "order_id_2": 2, "order_id": "A2", "c_": Decimal("2.5"), "c__2": 2, "on": "x"}
+
+
+def test_a_folder_of_several_formats_becomes_several_tables(tmp_path: Path):
+    project = make_project(tmp_path / "project")
+    raw = project.root / "data_raw"
+    lines = "".join(f"{n},{n}\n" for n in range(1, 31))
+    files = {
+        "mixed/1.csv": b"mixed_id,a\n" + lines.encode(),
+        "mixed/2.csv.gz": gzip.compress(b"mixed_id,a\n31,31\n"),
+        "mixed/1.tsv": b"mixed_id\tb\n" + lines.replace(",", "\t").encode(),
+        "mixed/1.jsonl.gz": gzip.compress(b'{"mixed_id": 1, "c": 1}\n'),
+    }
+    (raw / "mixed").mkdir()
+    for name, content in files.items():
+        (raw / name).write_bytes(content)
+    text = propose_contract(list_files([raw]), raw, "shop2")
+    (project.root / "dbt" / "models" / "bronze" / "shop2.yml").write_text(text)
+    assert 'files: ["mixed/**/*.csv", "mixed/**/*.csv.gz"]           # 2 file(s) today' in text
+    outcome = project.load()
+    assert not outcome.refused
+    assert not outcome.unclaimed
+    rows = {table: pl.read_delta(str(project.settings.lake.bronze("shop2", table))).drop(LOADER_COLUMNS)
+            for table in ("mixed", "mixed_2", "mixed_3")}  # fmt: skip
+    assert {table: (frame.columns, frame.height) for table, frame in rows.items()} == {
+        "mixed": (["mixed_id", "a"], 31), "mixed_2": (["mixed_id", "c"], 1), "mixed_3": (["mixed_id", "b"], 30),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", gzip.compress(b"a,b\n1,2\n" * 9000)[:60]], ids=["not", "cut"])
+@pytest.mark.parametrize("suffix", [".csv.gz", ".jsonl.gz"])
+def test_a_file_that_cannot_be_unpacked_is_one_clear_error(content: bytes, suffix: str, tmp_path: Path):
+    (tmp_path / f"visits{suffix}").write_bytes(content)
+    with pytest.raises(UsageError, match="cannot be read") as refused:
+        propose_contract(list_files([tmp_path]), tmp_path, "club")
+    assert refused.value.where.endswith(suffix)
 
 
 def test_what_cannot_be_looked_at_is_one_clear_error(tmp_path: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 from conftest import DAY, Project, items, make_project, sales
 from lakeops import pipeline
 from lakeops.errors import UsageError
+from lakeops.lineage import trace_row
+from lakeops.quality import ask
 from lakeops.warehouse import count_quarantine, list_quarantine
 
 TYPED = """
@@ -136,6 +140,35 @@ def test_a_warehouse_that_was_never_loaded_into_is_one_clear_error(tmp_path: Pat
     for look in (partial(count_quarantine, warehouse), partial(list_quarantine, warehouse, limit=20)):
         with pytest.raises(UsageError, match="does not know the quarantine yet"):
             look(None, None, everything=False)
+
+
+@pytest.mark.parametrize("change", ["moved", "deleted"])
+def test_a_lake_that_is_not_where_it_was_is_one_clear_error(project: Project, change: str):
+    project.land("sales/a.csv", sales((1, DAY, "word"), (2, DAY, "1.00")))
+    project.load()
+    root = project.root
+    if change == "moved":
+        root = project.root.rename(project.root.with_name("moved"))
+    else:
+        shutil.rmtree(project.settings.lake.folder)
+    settings = Project(root).settings
+    question = settings.dbt_project / "analyses" / "monitoring" / "waiting.sql"
+    question.parent.mkdir(parents=True)
+    question.write_text("-- How many wait.\nselect count(*) from main.quarantine\n")
+    source = {"unique_id": "source.t.shop.sales", "resource_type": "source", "schema": "bronze", "identifier": "sales",
+              "description": "", "columns": {}, "config": {"meta": {"load": {"key": ["sale_id"]}}}}  # fmt: skip
+    manifest = {"metadata": {"project_name": "t"}, "nodes": {}, "sources": {source["unique_id"]: source}}
+    (settings.dbt_project / "target").mkdir()
+    (settings.dbt_project / "target" / "manifest.json").write_text(json.dumps(manifest))
+    for look in (
+        lambda: count_quarantine(settings.warehouse, None, None, everything=False),
+        lambda: list_quarantine(settings.warehouse, None, None, everything=False, limit=20),
+        lambda: ask(settings, "waiting"),
+        lambda: trace_row(settings, "bronze.sales", {"sale_id": "2"}),
+    ):
+        with pytest.raises(UsageError) as refused:
+            look()
+        assert refused.value.next_step
 
 
 def test_a_replay_keeps_the_type_that_a_new_column_got(tmp_path: Path):

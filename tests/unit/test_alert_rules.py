@@ -89,7 +89,40 @@ def test_a_run_that_stopped_is_told_with_its_reason(code: int) -> None:
 @pytest.mark.parametrize("code", [11, 13])
 def test_a_closed_gate_is_told_also_behind_another_problem(code: int) -> None:
     assert [f.kind for f in find(Run("r1", code, "x", refused=(), is_published=False))] == ["gate"]
-    assert find(Run("r1", 0, refused=(), is_published=False, should_publish=False)) == []
+    assert find(Run("r1", 0, is_published=False, command="test-data")) == []
+
+
+def test_dbt_that_could_not_start_is_told_by_whoever_started_it() -> None:
+    for command, incident in (("incremental", "run:13"), ("test-data", "run:test-data")):
+        run = Run("r1", 13, "dbt parse could not run.", is_published=False, ran_dbt=False, command=command)
+        (finding,) = find(run)
+        assert (finding.incident, finding.runbook) == (incident, "exit-13-dbt-or-test")
+        assert "could not run" in finding.message
+    # What failed in tests that ran, each check says.
+    assert find(Run("r1", 13, "dbt test did not pass.", is_published=False, command="test-data")) == []
+
+
+def test_a_stop_is_over_by_a_run_that_goes_the_same_way() -> None:
+    known = {"run:12": "run", "run:13": "run", "run:test-data": "run", "gate:gold": "gate"}
+    over = {
+        command: find_over(known, [], Run("r2", command=command), Evidence())
+        for command in ("incremental", "demo", "build", "rebuild", "test-data")
+    }
+    assert over["incremental"] == over["demo"] == ["run:12", "run:13", "gate:gold"]
+    assert over["build"] == over["rebuild"] == ["gate:gold"]
+    assert over["test-data"] == ["run:test-data"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "over"),
+    [("data_raw", ["data_raw/x.csv"]), ("../elsewhere", ["../elsewhere/x.csv"]), (None, [])],
+    ids=["one of two", "outside", "a sample"],
+)
+def test_a_refused_file_is_over_only_where_its_landing_zone_was_looked_at(raw: str | None, over: list[str]) -> None:
+    names = ("data_raw/x.csv", "data_raw_increment/x.csv", "../elsewhere/x.csv")
+    known = {f"refused:{name}": "refused" for name in names}
+    found = find_over(known, [], Run("r1", refused=(), raw=raw), Evidence())
+    assert found == [f"refused:{name}" for name in over]
 
 
 @pytest.mark.parametrize(

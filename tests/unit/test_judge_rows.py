@@ -200,6 +200,21 @@ def test_aliases_new_columns_and_ignored_ones(tmp_path: Path) -> None:
     assert judge(contract, v=["7"], more=["m"]).accepted.columns == ["id", "v", "_source_row"]
 
 
+def test_what_is_derived_of_what_a_record_leaves_out_is_left_out_unless_something_came_of_it(tmp_path: Path) -> None:
+    derive = '{day: "COALESCE(local, dt)", long: "v + 1", longer: "long + 1"}'
+    kinds = {"local": "date", "v": "bigint", "day": "date", "long": "bigint", "longer": "bigint"}
+    contract = make_contract(
+        tmp_path,
+        f", mode: merge, partial_updates: true, folders: [dt], derive: {derive}",
+        "".join(f"          - {{name: {name}, data_type: {kind}}}\n" for name, kind in kinds.items()),
+        "jsonl",
+    )
+    left_out = {"local": [None, "2024-01-02"], "v": ["1", None], "_absent": [["local"], ["v"]]}
+    judged = judge(contract, {"dt": "2024-01-01"}, **left_out)
+    assert [json.loads(names) for names in judged.accepted["_absent"]] == [["local"], ["v", "long", "longer"]]
+    assert judged.accepted["day"].to_list() == [dt.date(2024, 1, 1), dt.date(2024, 1, 2)]
+
+
 def test_deletes_need_only_their_key(tmp_path: Path) -> None:
     contract = make_contract(tmp_path, ", mode: merge, delete_when: \"op = 'D'\", on_new_column: ignore",
                              RULE.format(kind="bigint", rule="not_null"))  # fmt: skip

@@ -134,6 +134,13 @@ def test_a_name_that_is_not_utf8_is_refused_and_can_be_written_down(raw: Path) -
     assert refused == {"a/o_\\xe9.csv": "bad_name"}
 
 
+def test_where_a_link_leads_can_be_written_down(raw: Path) -> None:
+    (raw / "a" / "x.csv").symlink_to(os.fsdecode(b"gone_\xe9.csv"))
+    refusal = list_names(raw, t='["a/**/*.csv"]')["a/x.csv"].refusal
+    assert refusal.startswith("broken_link")
+    assert "gone_\\xe9.csv" in refusal
+
+
 def test_a_folder_that_may_not_be_read_is_named(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Root, as which tests may run, may read all.
     monkeypatch.setattr(os, "access", lambda path, _: not str(path).endswith("/b"))

@@ -166,6 +166,26 @@ SPELLINGS = {
 }
 
 
+@pytest.mark.parametrize("place", ["xl/sheet1.xml", "xl/worksheets/a/sheet1.xml", "xl/worksheets/Sheet1.XML"])
+def test_a_failed_formula_is_found_wherever_the_sheet_is(path: Path, place: str) -> None:
+    def fill(book: xlsxwriter.Workbook, sheet: Sheet) -> None:
+        sheet.write_row(0, 0, ["id", "v"])
+        sheet.write_formula(1, 0, "=1/0", book.add_format(), "#DIV/0!")
+
+    with zipfile.ZipFile(write(path, fill)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[place] = members.pop("xl/worksheets/sheet1.xml")
+    relations = members["xl/_rels/workbook.xml.rels"]
+    target = place.removeprefix("xl/").encode()
+    members["xl/_rels/workbook.xml.rels"] = relations.replace(b"worksheets/sheet1.xml", target)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    chunk = read(path)
+    assert chunk.rows.height == 0
+    assert [row[:2] for row in chunk.broken.iter_rows()] == [(2, "error_cell")]
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_failed_formula_is_found_however_the_sheet_is_spelt(path: Path, spelling: str) -> None:
     def fill(_: xlsxwriter.Workbook, sheet: Sheet) -> None:

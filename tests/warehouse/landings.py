@@ -271,7 +271,8 @@ def _draw_mending(draw: st.DrawFn, number: int, landed: dict, named: list[str]) 
         if draw(st.booleans()):
             return [("undo", name)]
         # A build may see what a killed one left; the next load mends it, and the same command goes on.
-        return [("undo", name, draw(st.integers(1, 5))), ("load",), ("undo", name)]
+        between = draw(st.sampled_from([[], [("build",), ("compare",)]]))
+        return [("undo", name, draw(st.integers(1, 5))), *between, ("load",), ("undo", name)]
     if kind == "snapshot":
         named.append(f"s{number}")
         return [("snapshot", named[-1])]

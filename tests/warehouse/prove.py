@@ -36,12 +36,13 @@ def find_faults(actions: list[Action], results: list[dict[str, Any]]) -> list[st
     """Return what is not as it should be in what a sequence came to."""
     shop = Shop()
     faults: list[str] = []
-    may_recompute = half_loaded = False
+    may_recompute = half_done = False
     rebuilt: set[str] = set()
     for number, (action, result) in enumerate(zip(actions, results, strict=True), start=1):
-        half_loaded = result.get("killed", False) if action[0] == "load" else half_loaded
+        words = {"load": 1, "undo": 2}.get(action[0])
+        half_done = result.get("killed", False) if words else half_done
         # One that was to be killed may have come to its end before.
-        shop.take_in(action[:1] if action[0] == "load" and not half_loaded else action)
+        shop.take_in(action if half_done else action[:words])
         told: list[Any] = []
         if action[0] == "build":
             if not may_recompute:
@@ -55,8 +56,8 @@ def find_faults(actions: list[Action], results: list[dict[str, Any]]) -> list[st
             told += [f"{table}: {row}" for table, rows in result["differing"].items() for row in rows]
             if result["tables"] < MODELS_AT_LEAST:
                 told.append(f"only {result['tables']} tables were compared")
-            # Of a load that was killed, nobody can say from the outside how far it got.
-            if not half_loaded:
+            # Of what was killed, nobody can say from the outside how far it got.
+            if not half_done:
                 told += find_wrong_sales(shop.compute_sales(), result["sales"])
         elif action[0] == "settle":
             told += [f"{table} changed, though nothing was new" for table in result["changed"]]

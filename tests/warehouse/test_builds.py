@@ -8,7 +8,7 @@ import pytest
 
 from warehouse.killed_builds import BEFORE, D1, D2, kill_builds, land, list_edges
 from warehouse.landings import DAYS, product
-from warehouse.workshop import Workshop
+from warehouse.workshop import UNDO_STEPS, Workshop
 
 # `make prove` kills before every statement.
 EVERY = 4
@@ -25,6 +25,21 @@ def test_a_killed_build_is_made_good_by_the_next(workshop: Workshop):
     kills, faults = kill_builds(workshop, lambda statements: list_edges(statements)[::EVERY])
     assert faults == []
     assert kills > 10
+
+
+def test_a_build_takes_in_what_a_killed_undo_took_out(workshop: Workshop):
+    """A commit that only takes rows away shows in no newest batch and, if it was killed, not in the ledger either."""
+    file = f"order_lines/order_dt={D1}/a.csv"
+    lands = [action for action in BEFORE if action[0] == "land"]
+    for step in range(1, len(UNDO_STEPS) + 1):
+        *_, undone, _, compared, _, _, _, healed = workshop.run(
+            [
+                *lands, ("load",), ("build",), ("undo", file, step), ("build",), ("compare",),
+                ("load",), ("undo", file), ("build",), ("compare",),
+            ]
+        )  # fmt: skip
+        assert "killed" in undone or step == len(UNDO_STEPS), "one of the steps is for merged tables only"
+        assert compared["differing"] == healed["differing"] == {}, f"killed before step {step}"
 
 
 def test_a_second_build_changes_no_row(workshop: Workshop):
@@ -75,6 +90,20 @@ def test_a_changed_macro_changes_the_rows_it_made(workshop: Workshop):
     assert compared["differing"] == {}
     assert compared["sales"][0][12] == "shop"
     assert settled == {"changed": []}
+
+
+def test_a_column_of_another_type_stops_the_model_and_says_how_to_make_it_anew(workshop: Workshop):
+    """Kept, it would hold what is rounded to the old type, and nobody would be told."""
+    model = "models/silver/silver_products"
+    wider = [
+        ("edit", f"{model}.sql", "    current_price,", "    cast(current_price as decimal(14,6)) as current_price,"),
+        ("edit", f"{model}.yml", "decimal(12,4)", "decimal(14,6)"),
+    ]
+    with pytest.raises(
+        AssertionError, match=r"current_price as DECIMAL\(12,4\).*--full-refresh --select silver_products"
+    ):
+        workshop.run([*BEFORE, ("build",), *wider, ("build", "silver_products")])
+    workshop.run([*BEFORE, ("build",), *wider, ("build", "silver_products", None, True), ("build", "silver_products")])
 
 
 def test_a_changed_contract_changes_the_rows_it_chose(workshop: Workshop):

@@ -52,8 +52,8 @@
 {% endmacro %}
 
 {#-
-  The window of every input that this build takes in: (low, high]. high is what is there now; what arrives later waits
-  for the next build. A model that cannot trust its windows recomputes every key: then `everything` is true.
+  The window of every input that this build looks at: (low, high]. high is what is there now; what arrives later waits
+  for the next build, which begins where taken_in ends. A model that cannot trust its windows recomputes every key: then `everything` is true.
 -#}
 {% macro get_windows(inputs) %}
     {%- set plan = {'everything': not is_incremental(), 'why': none, 'windows': {}, 'vanished': {}} -%}
@@ -76,40 +76,45 @@
             {%- set touched = input.name ~ ' touched' -%}
             {%- set of_table = " where table_name = '" ~ input.table ~ "'" -%}
             {%- do questions.append("select '" ~ input.name ~ "' as input, max(_batch_id) as high, null as other,"
-                ~ " null as gone from " ~ input.relation ~ " where _batch_id > " ~ low.get(input.name, -1)) -%}
-            {%- do questions.append("select '" ~ touched ~ "', max(touched_id), max(batch_id), max(rebuilt_id)"
+                ~ " null as gone, null as newest from " ~ input.relation
+                ~ " where _batch_id > " ~ low.get(input.name, -1)) -%}
+            {%- do questions.append("select '" ~ touched ~ "', max(touched_id), max(batch_id), max(rebuilt_id),"
+                ~ " (select max(batch_id) from dbt_state.batches_at_start)"
                 ~ " from dbt_state.batches_at_start" ~ of_table) -%}
         {%- else -%}
             {%- set of_input = " where model = '" ~ input.name ~ "'" -%}
             {%- do questions.append("select '" ~ input.name ~ "', max(revision), max(rebuilt_revision),"
-                ~ " (select max(revision) from " ~ input.state ~ ".vanished_keys" ~ of_input ~ ")"
+                ~ " (select max(revision) from " ~ input.state ~ ".vanished_keys" ~ of_input ~ "), null"
                 ~ " from " ~ input.state ~ ".revisions" ~ of_input) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- set answers = {} -%}
     {%- for row in run_query(questions | join(' union all ')) -%}
-        {%- do answers.update({row[0]: {'high': row[1], 'other': row[2], 'gone': row[3]}}) -%}
+        {%- do answers.update({row[0]: {'high': row[1], 'other': row[2], 'gone': row[3], 'newest': row[4]}}) -%}
     {%- endfor -%}
 
     {%- for name, answer in answers.items() -%}
         {%- set known = low.get(name, -1) -%}
         {%- set high = known if answer.high is none else answer.high -%}
+        {%- set taken_in = high -%}
         {%- if name.endswith(' touched') -%}
-            {#- The loader writes touched keys before the commit that touches them: wait until the batch is seen, in the
-                table or in the ledger. A key taken in too early would not be looked at again. -#}
+            {#- The loader writes touched keys before the commit that touches them. So they are recomputed at once, and
+                again until the batch is seen: in the table, in the ledger, or by a later one of any table, since there
+                is one loader at a time. A commit that only takes rows away, killed before the ledger, shows nowhere. -#}
             {%- set in_table = plan.windows[name[:-8]].high -%}
-            {%- set in_ledger = in_table if answer.other is none else answer.other -%}
-            {%- set high = [high, [in_table, in_ledger] | max] | min -%}
-            {#- At once, and again until the batch is seen: a rebuilding may have been killed, or brought no row. -#}
+            {%- set seen = [in_table, answer.other or -1, (answer.newest or 0) - 1] | max -%}
+            {%- set taken_in = [high, seen] | min -%}
             {%- if not plan.everything and answer.gone is not none and answer.gone > known -%}
                 {%- do plan.update({'everything': true, 'why': name[:-8] ~ ' was rebuilt'}) -%}
             {%- endif -%}
         {%- elif not plan.everything and name not in low -%}
             {%- do plan.update({'everything': true, 'why': name ~ ' is a new input'}) -%}
-        {%- elif not plan.everything and answer.other is not none and answer.other > known -%}
+        {%- elif not plan.everything and (high < known or (answer.other is not none and answer.other > known)) -%}
+            {#- A model counts upwards only: a lower count is that of another warehouse (--defer). -#}
             {%- do plan.update({'everything': true, 'why': name ~ ' was rebuilt'}) -%}
         {%- endif -%}
-        {%- do plan.windows.update({name: {'low': known, 'high': [high, known] | max}}) -%}
+        {%- do plan.windows.update({name: {'low': known, 'high': [high, known] | max,
+                                           'taken_in': [taken_in, known] | max}}) -%}
         {#- Mostly no key vanished since: then nobody need look, nor ask for the types of the keys. -#}
         {%- do plan.vanished.update({name: answer.gone is not none and answer.gone > known}) -%}
     {%- endfor -%}
@@ -121,7 +126,7 @@
     {%- set found = run_query("
         select
             revisions.checksum,
-            revisions.lake = lake_root(),
+            revisions.lake = lake_root() || ' ' || lake_id(),
             coalesce((select max(batch_id) from dbt_state.batches_at_start), -1)
                 >= coalesce((select max(watermark) from dbt_state.watermarks
                     where model = '" ~ model.name ~ "' and input like '%.%'), -1)
@@ -146,10 +151,10 @@
     {%- set key = config.get('unique_key') %}
     {%- set inputs = get_inputs() %}
     {%- set plan = get_windows(inputs) %}
-    create or replace temp table input_windows (input varchar, low bigint, high bigint);
+    create or replace temp table input_windows (input varchar, watermark bigint);
     insert into input_windows values
         {%- for name, window in plan.windows.items() %}
-        ('{{ name }}', {{ window.low }}, {{ window.high }}){{ ',' if not loop.last }}
+        ('{{ name }}', {{ window.taken_in }}){{ ',' if not loop.last }}
         {%- endfor %};
     {%- if is_incremental() %}
     {%- if plan.why %}{% do log(model.name ~ ': ' ~ plan.why ~ ', so every key is recomputed', info=true) %}{% endif %}

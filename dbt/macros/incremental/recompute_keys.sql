@@ -14,6 +14,7 @@
     {%- set compared = data | map(attribute='quoted') | join(', ') -%}
     {%- set key_as_struct = [] -%}
     {%- for column in arguments.unique_key %}{% do key_as_struct.append("'" ~ column ~ "': " ~ column) %}{% endfor %}
+    {{ refuse_other_types(target, staged) }}
     {{ refuse_nulls(staged, "{" ~ key_as_struct | join(', ') ~ "}") }}
     create or replace temp table changed_keys as
     select {{ key }}
@@ -34,6 +35,23 @@
     insert into dbt_state.vanished_keys
     select '{{ model.name }}', to_json({ {{- key_as_struct | join(', ') -}} }), {{ this_revision() }}
     from (from changed_keys except select {{ key }} from {{ staged }});
+{% endmacro %}
+
+{#-
+  Stop a model of which a column has another type than the table, or has left it: DuckDB would cast in silence, and keep
+  old values for ever.
+-#}
+{% macro refuse_other_types(target, staged) %}
+    select error(
+        '{{ target.identifier }} has the column ' || column_name || ' as ' || column_type || ', and its model does not any'
+        || ' more. Make the table anew, with all that reads it: dbt run --full-refresh --select {{ model.name }}+'
+    )
+    from (
+        select column_name, column_type from (describe {{ target }})
+        except
+        select column_name, column_type from (describe {{ staged }})
+    )
+    limit 1;
 {% endmacro %}
 
 {#-

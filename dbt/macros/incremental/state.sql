@@ -56,8 +56,8 @@
 
 {#-
   What a model's rows are made by: its file (configuration too) and the SQL it compiles to, that is with what macros and
-  contracts put into it, and the rows that contracts hide from it. Without the condition of `is_affected`, which full and
-  incremental builds do not share.
+  contracts put into it, the rows that contracts hide from it, by which key its inputs name what is gone, and the salt
+  if it masks. Without the condition of `is_affected`, which full and incremental builds do not share.
 -#}
 {% macro get_checksum() %}
     {%- set begin, end = affected_marks() -%}
@@ -68,6 +68,12 @@
             {%- do made_by.append(node.name ~ ': ' ~ node.config.meta.load.delete_when) -%}
         {%- endif -%}
     {%- endfor -%}
+    {%- for node in graph.nodes.values() | sort(attribute='unique_id') if node.unique_id in model.depends_on.nodes -%}
+        {%- do made_by.append(node.name ~ ': ' ~ node.config.unique_key) -%}
+    {%- endfor -%}
+    {%- if 'lakeops_mask_salt' in compiled_code -%}
+        {%- do made_by.append(run_query("select sha256(getvariable('lakeops_mask_salt'))").rows[0][0]) -%}
+    {%- endif -%}
     {{ return(local_md5(made_by | join)) }}
 {% endmacro %}
 
@@ -76,7 +82,7 @@
 {%- if execute and model.config.materialized == 'incremental' %}
     {%- set rebuilt = not is_incremental() %}
     delete from dbt_state.watermarks where model = '{{ model.name }}';
-    insert into dbt_state.watermarks select '{{ model.name }}', input, high from input_windows;
+    insert into dbt_state.watermarks select '{{ model.name }}', input, watermark from input_windows;
     create or replace temp table previous_build as from dbt_state.revisions where model = '{{ model.name }}';
     delete from dbt_state.revisions where model = '{{ model.name }}';
     insert into dbt_state.revisions
@@ -85,7 +91,7 @@
         coalesce(max(revision), epoch_ms(now())) + 1,
         {{ 'coalesce(max(revision), epoch_ms(now())) + 1' if rebuilt else 'coalesce(max(rebuilt_revision), 0)' }},
         '{{ get_checksum() }}',
-        lake_root(),
+        lake_root() || ' ' || lake_id(),
         '{{ invocation_id }}',
         now()
     from previous_build;

@@ -165,9 +165,21 @@ def _find_unrecorded(connection: duckdb.DuckDBPyConnection, file: Path) -> str |
     """Return the id of dbt's last run if it had tests, and none of their results is in the record."""
     try:
         last = json.loads(file.read_text(encoding="utf-8"))
-        invocation = last["metadata"]["invocation_id"]
-        tests = [one for one in last["results"] if one["unique_id"].split(".")[0] in ("test", "unit_test")]
+        invocation, command = last["metadata"]["invocation_id"], last["args"]["which"]
     except (OSError, ValueError, KeyError):  # dbt never ran here, or is writing just now
         return None
-    known = connection.execute("select count(*) from main.dbt_test_results where run_id = ?", [invocation]).fetchone()
-    return invocation if tests and not known[0] else None
+    # compile and docs generate list tests, too, and run none.
+    if command not in ("test", "build") or not _has_table(connection, "dbt_state", "begun_runs"):
+        return None
+    # All targets, and whatever other lakes one has, share the file; what began on this warehouse was noted in it.
+    (unrecorded,) = connection.execute(
+        "select count(*) from dbt_state.begun_runs where run_id = $run"
+        " and not exists (from main.dbt_test_results where run_id = $run)",
+        {"run": invocation},
+    ).fetchone()
+    return invocation if unrecorded else None
+
+
+def _has_table(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> bool:
+    query = "select count(*) from duckdb_tables() where schema_name = ? and table_name = ?"
+    return bool(connection.execute(query, [schema, name]).fetchone()[0])

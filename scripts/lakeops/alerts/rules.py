@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
-from lakeops.facts import BAD, Check
+from lakeops.facts import BAD, MAIN_JOB, Check
 
 # A share must be that many times the worst of its history before somebody is woken for it.
 WORSE = 2.0
@@ -14,6 +15,8 @@ WORSE = 2.0
 OWN_RULE = ("refusal", "quarantine", "freshness")
 # What the load, the models or the tests were stopped by; 11 and 14 end a run that did all its work.
 STOPPED = (1, 2, 10, 12, 15)
+# Loads and publishes nothing; its stop is an incident of its own, over when it gets through.
+TEST_DATA = "test-data"
 RUNBOOKS = {
     1: "", 2: "",
     10: "exit-10-contract", 11: "exit-11-raw-file-refused", 12: "exit-12-bronze-commit",
@@ -31,17 +34,27 @@ class Run:
     ----------
     problem : why it did not end well, in a sentence; None if it did.
     refused : (file, reason) of files it did not load; None where the load did not come to its end.
+    raw : identity of the landing zone, all files of which it looked at; None if it looked only at some.
     batches : what it committed to bronze.
-    should_publish, is_published : it is one that publishes when the tests hold, and it did.
+    ran_dbt : a command of dbt came to its end, whatever came of models and tests; or there was none to run.
+    is_published : readers see what it built, or there was nothing to build.
+    command : incremental, demo, build, rebuild or test-data.
     """
 
     run_id: str
     exit_code: int = 0
     problem: str | None = None
     refused: tuple[tuple[str, str], ...] | None = None
+    raw: str | None = "."
     batches: tuple[int, ...] = ()
-    should_publish: bool = True
+    ran_dbt: bool = True
     is_published: bool = True
+    command: str = MAIN_JOB[0]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Tell whether it did not come to what a gate or a check could say."""
+        return self.exit_code in STOPPED or (self.exit_code == 13 and not self.ran_dbt)
 
 
 @dataclass(frozen=True)
@@ -128,27 +141,39 @@ def find_over(known: Mapping[str, str], found: list[Finding], run: Run, evidence
     ----------
     known : kind by open incident.
     """
-    judged = {"run"}
-    judged |= {"gate"} if run.should_publish and run.exit_code not in STOPPED else set()
-    judged |= {"refused"} if run.refused is not None else set()
-    judged |= {"quarantine", "stale", "dead_hook"} if evidence is not None else set()
-    # Without any, the mart is not there, as in a warehouse that was lost: then nobody has looked.
-    judged |= {"fail", "warn"} if evidence is not None and evidence.checks else set()
     confirmed = {finding.incident for finding in found}
     # A check that was skipped has said nothing.
     silent = {check.key for check in evidence.checks if check.status == "skipped"} if evidence else set()
+
+    def is_judged(kind: str, about: str) -> bool:
+        match kind:
+            case "run":
+                return run.command == TEST_DATA if about == TEST_DATA else run.command in MAIN_JOB
+            case "gate":
+                return run.command != TEST_DATA and not run.is_stopped
+            case "refused":
+                # The next run may be of another landing zone, or of a sample: what it did not look at is not over.
+                looked = run.refused is not None and run.raw is not None
+                return looked and PurePosixPath(about).is_relative_to(run.raw)
+            case "fail" | "warn":
+                # Without any, the mart is not there, as in a warehouse that was lost: then nobody has looked.
+                return evidence is not None and bool(evidence.checks) and about not in silent
+            case _:
+                return evidence is not None
+
     return [
         incident
         for incident, kind in known.items()
-        if kind in judged and incident not in confirmed and incident.partition(":")[2] not in silent
+        if incident not in confirmed and is_judged(kind, incident.partition(":")[2])
     ]
 
 
 def _judge_run(run: Run) -> list[Finding]:
-    if run.exit_code in STOPPED:
-        told = f"The main job stopped with exit code {run.exit_code}: {run.problem or 'no reason was given'}"
-        return [Finding(f"run:{run.exit_code}", "run", told, RUNBOOKS[run.exit_code], "lakeops status")]
-    if run.should_publish and not run.is_published:
+    if run.is_stopped:
+        job, about = ("lakeops test-data", TEST_DATA) if run.command == TEST_DATA else ("The main job", run.exit_code)
+        told = f"{job} stopped with exit code {run.exit_code}: {run.problem or 'no reason was given'}"
+        return [Finding(f"run:{about}", "run", told, RUNBOOKS[run.exit_code], "lakeops status")]
+    if run.command != TEST_DATA and not run.is_published:
         told = "The gate is closed: a model or a test failed, nothing was published, readers keep the last good version"
         return [Finding("gate:gold", "gate", told, RUNBOOKS[13], _ask(SHOW_FAILED))]
     return []

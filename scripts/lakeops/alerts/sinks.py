@@ -7,8 +7,8 @@ import os
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from lakeops.alerts.record import Alert
 
@@ -37,13 +37,22 @@ def write_lines(file: Path, target: str, alerts: list[Alert]) -> None:
 
 
 def post_message(url: str, text: str) -> None:
-    """Send a text as Slack's incoming webhooks take it; others (Mattermost, Teams' workflows, ntfy) know the form."""
-    if urlsplit(url).scheme not in ("http", "https"):
+    """Send a text as Slack's incoming webhooks take it; others (Mattermost, Teams' workflows, ntfy) know the form.
+
+    Raises
+    ------
+    OSError : nobody answers, or the answer is a refusal.
+    ValueError : the address cannot be used. It is not in the message: who knows it can write to the channel.
+    """
+    if not url.lower().startswith(("http://", "https://")):
         raise ValueError(f"{VARIABLE} holds no http or https address")
     body = json.dumps({"text": text}).encode()
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"}, method="POST")
-    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
-        answer.read()
+    try:
+        request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"}, method="POST")
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+            answer.read()
+    except (HTTPException, ValueError) as error:
+        raise ValueError(f"{VARIABLE}: {type(error).__name__}") from None
 
 
 def format_message(target: str, alerts: list[Alert], file: Path) -> str:

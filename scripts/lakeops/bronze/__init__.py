@@ -1,7 +1,7 @@
 """Plan what a load does, and commit it: the only writer of bronze and quarantine."""
 
 from lakeops.bronze.current import distrust_models
-from lakeops.bronze.heal import heal_lake
+from lakeops.bronze.heal import heal_lake, is_proven
 from lakeops.bronze.load import LoadOutcome, TableOutcome, commit_load, write_off
 from lakeops.bronze.plan import Plan, Step, list_candidates, plan_load
 from lakeops.bronze.quarantine import Replay, discard_quarantine, replay_quarantine
@@ -21,6 +21,7 @@ __all__ = [
     "ensure_lake",
     "get_next_batch",
     "heal_lake",
+    "is_proven",
     "list_candidates",
     "plan_load",
     "record_schema_changes",

@@ -59,9 +59,9 @@ def refresh_current(
             keys = pl.concat([keys, held.select(keys.columns)]).unique()
         else:
             winners = _pick_winners(changes.join(keys.lazy(), on=contract.load.key, how="semi"), contract)
-            older = winners.filter(pl.lit(contract.load.partial_updates) & (pl.col("_batch_id") != batch_id))
-        # A row that changed without being of this batch: an older snapshot holds again, or a late record filled what
-        # the last one left out. By `_batch_id` alone, no model would see it.
+            older = winners.filter(pl.col("_batch_id") != batch_id)
+        # A row that may have changed without being of this batch: an older snapshot holds again, a late record filled
+        # what the last one left out, the contract's order is another. By `_batch_id` alone, no model would see it.
         append_touched_keys(lake, contracts, contract, older.select(contract.load.key), batch_id, "derived")
         adds, removes, _ = take_out_keys(table, keys)
         if winners.height:

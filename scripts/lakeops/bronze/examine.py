@@ -113,6 +113,10 @@ def examine_file(
         _check_unmoved(step)
     except RefusedFile as verdict:
         examined.refuse(f"{verdict}; {verdict.next_step}", table)
+    except OSError as error:
+        if str(error.filename) != str(step.landing.path):  # the disk failed, or the lake, and not this file
+            raise
+        examined.refuse(f"no_access: {error.strerror}; let the loader's account read it", table)
     examined.seconds = round(time.perf_counter() - started, 4)
     return examined
 

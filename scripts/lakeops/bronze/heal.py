@@ -29,6 +29,7 @@ from lakeops.delta import (
     scan_table,
     write_part,
 )
+from lakeops.errors import BronzeCommitError
 from lakeops.ledger import NAME, Entry, Ledger, append_entries
 from lakeops.paths import Lake
 
@@ -47,7 +48,7 @@ def heal_lake(lake: Lake, contracts: Contracts, ledger: Ledger, now: dt.datetime
 
     Raises
     ------
-    BronzeCommitError : a table cannot be read or written.
+    BronzeCommitError : a table cannot be read or written, or what was loaded can no longer be told.
     """
     mended = []
     for contract in contracts.tables:
@@ -68,11 +69,15 @@ def heal_lake(lake: Lake, contracts: Contracts, ledger: Ledger, now: dt.datetime
 def _read_back(
     lake: Lake, contracts: Contracts, contract: Contract, truth: DeltaTable, ledger: Ledger, now: dt.datetime
 ) -> list[str]:
-    known = ledger.batches.get(contract.table, 0)
-    first = ledger.versions.get(contract.table, 0)
-    # A table that was rebuilt or repaired has begun to count its versions anew.
-    if all(proof["batch_id"] != known for _, proof in read_commits(get_folder(truth), [first])):
-        first = 0
+    if not is_proven(truth, contract, ledger):
+        # Files of which the proof was trimmed would look new, and load a second time.
+        raise BronzeCommitError(
+            "The ledger does not know every load of this table, and its log no longer begins early enough to tell.",
+            where=str(get_folder(truth) / "_delta_log"),
+            next_step=f"with a backup: lakeops repair ops.{NAME} --from DIR; from raw files, without one: "
+            f'lakeops rebuild {contract.name} --reason "…"',
+        )
+    known, first = ledger.batches.get(contract.table, 0), _find_first(truth, contract, ledger)
     entries = []
     for version, proof in read_commits(get_folder(truth), range(first, truth.version() + 1)):
         if proof["batch_id"] > known:
@@ -83,6 +88,22 @@ def _read_back(
     for entry in entries:
         ledger.add(entry)
     return [f"{contract.name}: {len(entries)} file(s) were committed and not in the ledger; read back from the log"]
+
+
+def is_proven(truth: DeltaTable, contract: Contract, ledger: Ledger) -> bool:
+    """Tell whether ledger and log together know every load of a table: upkeep trims what is old from the log."""
+    if get_last_batch(truth) <= ledger.batches.get(contract.table, 0):
+        return True
+    first = _find_first(truth, contract, ledger)
+    return (get_folder(truth) / "_delta_log" / f"{first:020d}.json").exists()
+
+
+def _find_first(truth: DeltaTable, contract: Contract, ledger: Ledger) -> int:
+    """Return the version from which on commits may be unknown to the ledger."""
+    known, first = ledger.batches.get(contract.table, 0), ledger.versions.get(contract.table, 0)
+    # A table that was rebuilt or repaired has begun to count its versions anew.
+    proofs = read_commits(get_folder(truth), [first])
+    return first if any(proof["batch_id"] == known for _, proof in proofs) else 0
 
 
 def _revive(fields: dict, version: int, now: dt.datetime) -> Entry:

@@ -138,8 +138,12 @@ def commit_load(
 
 def write_off(
     lake: Lake, contracts: Contracts, ledger: Ledger, lost: list[Entry], *, run_id: str, now: dt.datetime
-) -> None:
+) -> int:
     """Commit that files of one table cannot be loaded again: what bronze still had of them leaves it.
+
+    Returns
+    -------
+    The batch.
 
     Raises
     ------
@@ -154,6 +158,7 @@ def write_off(
     append_entries(lake, contracts.get_record(NAME), entries, batch.batch_id)
     for entry in entries:
         ledger.add(entry)
+    return batch.batch_id
 
 
 @dataclass(frozen=True)
@@ -291,7 +296,7 @@ def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTa
                         folder,
                     )
             if contract.load.mode == "replace" and not examined.refusal and not examined.rows_accepted:
-                examined.refuse("empty: a full snapshot without a record; ask the sender for it again", folder)
+                examined.refuse(_describe_empty(examined), folder)
             entry = _make_entry(batch, examined)
             if examined.refusal:
                 gathered.refused.append(entry)
@@ -307,6 +312,18 @@ def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTa
             gathered.flush(folder, above=ROWS_IN_MEMORY // 2)
     gathered.flush(folder)
     return gathered
+
+
+def _describe_empty(examined: Examined) -> str:
+    """Say why a full snapshot would leave nothing; what was wrong, without the value, which may be a person's."""
+    if not examined.quarantined:
+        return "empty: a full snapshot without a record; ask the sender for it again"
+    first = examined.quarantined[0].row(0, named=True)
+    fault = f"line {first['_source_row']}: {first['reason']} of {first['column_name'] or 'the record'}"
+    return (
+        f"all_bad: none of the {examined.rows_read:,} records of a full snapshot keeps the contract; the first, {fault}"
+        "; ask the sender, or change the contract"
+    )
 
 
 def _examine_in_order(

@@ -400,7 +400,10 @@ def _run(call: Callable[[], None]) -> None:
     except LakeopsError as error:
         console.show_error(error)
         sys.exit(get_exit_code(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # typer has made an exit with this code of Ctrl-C, unless it came before typer was at work.
+        if isinstance(end, SystemExit) and end.code != 130:
+            raise
         console.say("stopped; nothing is half-done: run the command again to go on")
         sys.exit(130)
 

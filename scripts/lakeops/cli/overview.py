@@ -19,7 +19,8 @@ SECTIONS = {
 
 EXIT_CODES = (
     "Exit codes: 0 done, 2 usage, 10 contract, 11 a raw file refused (the others are loaded), 12 bronze commit, "
-    "13 dbt or a failed test, 14 stale data, 15 locked, 1 a bug. Each of 10 to 15 has a page of that name in runbooks/."
+    "13 dbt or a failed test, 14 stale data, 15 locked, 130 Ctrl-C, 1 a warehouse that cannot be opened, too little "
+    "memory, or a bug (with a traceback). Each of 10 to 15 has a page of that name in runbooks/."
 )
 
 

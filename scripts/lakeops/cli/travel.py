@@ -215,7 +215,7 @@ def undo(
 
 @app.command("restore")
 def restore(
-    table: TableArgument,
+    table: Annotated[str, typer.Argument(help="A bronze table as in SQL, for example bronze.orders")],
     version: VersionOption = None,
     timestamp: TimestampOption = None,
     reason: ReasonOption = "",

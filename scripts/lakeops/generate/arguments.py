@@ -49,7 +49,12 @@ def check_arguments(out: Path, seed: int, start: date, days: int, scale: float, 
     if busiest > _LARGEST_SCALE:
         expected = f"a scale that, times the drift, is up to {_LARGEST_SCALE:g}"
         raise refuse("The volumes are too large.", "--scale, --drift", expected, f"{busiest:g}", "choose a smaller one")
-    standing = next(path for path in (out, *out.parents) if path.exists())
+    try:
+        standing = next(path for path in (out, *out.parents) if path.exists())
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise refuse("The output folder cannot be made.", "--out", "a name that a folder can have", found,
+                     "choose another folder with --out") from error  # fmt: skip
     if not standing.is_dir():
         raise refuse(
             "The output folder is a file.",

@@ -44,7 +44,8 @@ def plant_outliers(frame: pl.DataFrame, table: str, day: date, seed: int) -> pl.
     if table not in OUTLIERS:
         return frame
     outlier, sound = OUTLIERS[table], np.flatnonzero(frame[FLAW].is_null().to_numpy())
-    count = min(len(sound), max(1, round(_OUTLIER_SHARE * frame.height)))
+    # A share of the sound rows: of all there are more or fewer, by which kinds of defects are on.
+    count = min(len(sound), max(1, round(_OUTLIER_SHARE * len(sound))))
     rows = np.sort(make_generator(seed, day, f"outliers:{table}").choice(sound, count, replace=False))
     values: list[float] = [outlier.low + outlier.step * (place % 20) for place in range(count)]
     column = frame[outlier.column]
@@ -87,7 +88,7 @@ def restate_lines(
     orders = free.filter(pl.col("_last")).sort("_place")
     rng = make_generator(seed, day, "restatement")
     order = rng.permutation(orders.height)
-    wanted = max(1, round(_RESTATED_SHARE * lines.height))
+    wanted = max(1, round(_RESTATED_SHARE * sound.height))
     several = orders["line_number"].cast(pl.Int64).to_numpy()[order] > 1
     gone = order[several][:wanted]
     left = order[~np.isin(order, gone)]

@@ -14,6 +14,9 @@ from lakeops.errors import ContractError
 
 # Marks the spoiled rows of a frame on its way to a file; no file carries it.
 FLAW = "_flaw"
+# The mark of a row that was drawn for a kind that is switched off. It is as sound as the others, but nothing else is
+# drawn from it: what is must not depend on which kinds are on.
+SPARED = "(spared)"
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def plant(
     """Return `frame` with defects planted and the rows concerned marked in the column `_flaw`.
 
     A row carries one defect at most. Extra rows stand at random places between the others. A kind that is switched
-    off is drawn all the same, so that the others stay where they are.
+    off is drawn all the same, so that the others stay where they are; its rows are marked as SPARED.
 
     Parameters
     ----------
@@ -179,12 +182,12 @@ def plant(
             extras.append(_set_values(clean[rows], np.arange(count), kind, spoiler, count))
         else:
             free[rows] = False
-            if kind in kinds:
-                spoiled = _set_values(spoiled, rows, kind, spoiler, count)
+            mark, how = (kind, spoiler) if kind in kinds else (SPARED, Spoiler({}))
+            spoiled = _set_values(spoiled, rows, mark, how, count)
     places = [np.arange(clean.height, dtype=float)]
     places += [np.floor(rng.random(extra.height) * clean.height) + 0.5 for extra in extras]
     planted = pl.concat([spoiled, *extras])[np.argsort(np.concatenate(places), kind="stable")]
-    return planted.filter(pl.col(FLAW).is_null() | pl.col(FLAW).is_in(list(kinds)))
+    return planted.filter(pl.col(FLAW).is_null() | pl.col(FLAW).is_in([*kinds, SPARED]))
 
 
 def _set_values(frame: pl.DataFrame, rows: np.ndarray, kind: str, spoiler: Spoiler, count: int) -> pl.DataFrame:

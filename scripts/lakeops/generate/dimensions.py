@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from lakeops.contract import Contracts
-from lakeops.generate.defects import FLAW, MALFORMED_DATES, count_planted
+from lakeops.generate.defects import FLAW, MALFORMED_DATES, SPARED, count_planted
 from lakeops.generate.draw import mix_below, mix_share
 from lakeops.generate.files import to_text
 from lakeops.generate.names import AUSTRALIAN, RANGE, REGIONS, draw_pools, find_places
@@ -44,7 +44,7 @@ def make_dimensions(
         flaws = _find_flaws(world, table, ids, kinds)
         if not full:
             # A row that never arrives whole has no change either.
-            kept = np.array([flaw in (None, "bad_email") for flaw in flaws], dtype=bool)
+            kept = np.array([flaw in (None, SPARED, "bad_email") for flaw in flaws], dtype=bool)
             ids, flaws = ids[kept], flaws[kept]
         if len(ids):
             nameless = full and "null_key" in kinds
@@ -181,7 +181,7 @@ def _find_flaws(world: World, table: str, ids: np.ndarray, kinds: Collection[str
             flaws[world.find_unquoted_stores(ids)] = "unquoted_comma"
         case "suppliers":
             flaws[world.find_unquoted_suppliers(ids)] = "unquoted_comma"
-    flaws[np.array([flaw is not None and flaw not in kinds for flaw in flaws], dtype=bool)] = None
+    flaws[np.array([flaw is not None and flaw not in kinds for flaw in flaws], dtype=bool)] = SPARED
     return flaws
 
 

@@ -21,7 +21,7 @@ import xlsxwriter
 from lakeops.contract import Column, Contract, Contracts
 from lakeops.errors import ContractError, UsageError
 from lakeops.generate.bad_files import BAD_FILES, damage
-from lakeops.generate.defects import BROKEN_JSON, FLAW, Defect, find_catcher, get_kind
+from lakeops.generate.defects import BROKEN_JSON, FLAW, SPARED, Defect, find_catcher, get_kind
 from lakeops.generate.draw import mix_below
 from lakeops.generate.scenario_list import MARK, Trace
 
@@ -125,6 +125,7 @@ class FileWriter:
                 self._tell("outage", table, path, {"rows": frame.height})
             return
         flaws = frame[FLAW].to_list() if FLAW in frame.columns else [None] * frame.height
+        flaws = [None if flaw == SPARED else flaw for flaw in flaws]
         bad = self.bad_files.get(path)
         if bad:
             self._tell("bad-file", table, path, {"kind": bad, "refused_as": BAD_FILES[bad].refused_as})

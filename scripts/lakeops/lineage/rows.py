@@ -18,7 +18,7 @@ from lakeops.ledger import Ledger, load_ledger
 from lakeops.lineage.models import Model, get_model, load_models
 from lakeops.raw import RefusedFile, compute_fingerprint, read_file
 from lakeops.settings import Settings
-from lakeops.warehouse import connect
+from lakeops.warehouse import UNREADABLE, connect
 
 # Of one input, e.g. all prices a product ever had; the rest is counted.
 ROWS_SHOWN = 3
@@ -57,7 +57,8 @@ def trace_row(settings: Settings, relation: str, key: dict[str, str]) -> RowSour
 
     Raises
     ------
-    UsageError : no such table or column, no such row, more than one, or a table that was not built yet.
+    UsageError : no such table or column, no such row, more than one, or a table that was not built yet or
+        cannot be found any more.
     DbtError : dbt has not run yet.
     """
     models, contracts = load_models(settings), load_contracts(settings.models)
@@ -74,9 +75,9 @@ def trace_row(settings: Settings, relation: str, key: dict[str, str]) -> RowSour
         tracer = _Tracer(settings, connection, models, contracts, load_ledger(settings.lake))
         try:
             return tracer.trace(model, _find_row(connection, model, key))
-        except duckdb.CatalogException as error:
+        except UNREADABLE as error:
             raise UsageError(
-                "A table on the way was not built yet.",
+                "A table on the way was not built yet, or is not where it was.",
                 where=str(settings.warehouse),
                 found=str(error).splitlines()[0],
                 next_step="lakeops rebuild warehouse",

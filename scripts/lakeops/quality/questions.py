@@ -9,7 +9,7 @@ from typing import Any
 
 from lakeops.errors import UsageError
 from lakeops.settings import Settings
-from lakeops.warehouse import connect
+from lakeops.warehouse import UNREADABLE, connect
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,21 @@ def ask(settings: Settings, name: str) -> tuple[list[str], list[tuple[Any, ...]]
 
     Raises
     ------
-    UsageError : there is no such question, or nothing was built yet.
+    UsageError : there is no such question, nothing was built yet, or the lake is not where it was.
     LockedError : another process holds the warehouse.
     """
-    import duckdb
-
     question = get_question(settings, name)
     with connect(settings.warehouse) as connection:
         try:
             found = connection.execute(question.sql)
-        except duckdb.CatalogException as error:
+            return [column[0] for column in found.description], found.fetchall()
+        except UNREADABLE as error:
             raise UsageError(
                 "The question cannot be answered yet.",
                 where=str(settings.warehouse),
                 found=str(error).splitlines()[0],
                 next_step="make incremental builds what is missing",
             ) from error
-        return [column[0] for column in found.description], found.fetchall()
 
 
 def _read(file: Path) -> Question:

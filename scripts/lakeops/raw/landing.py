@@ -97,7 +97,7 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
                 found=", ".join(contract.name for contract in claimed),
                 next_step="narrow the patterns under load.files of one of them",
             )
-        if not relative.isascii() and (spelt := os.fsencode(relative).decode("utf-8", "backslashreplace")) != relative:
+        if (spelt := _spell(relative)) != relative:
             relative, refusal = spelt, "bad_name: the name of the file is not UTF-8"
         stat = entry.stat(follow_symlinks=not refusal)
         landings.append(
@@ -108,10 +108,15 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
                 size_bytes=stat.st_size,
                 mtime_ns=stat.st_mtime_ns,
                 ctime_ns=stat.st_ctime_ns,
-                refusal=refusal,
+                refusal=_spell(refusal),  # it may name where a link leads
             )
         )
     return landings
+
+
+def _spell(name: str) -> str:
+    """Return a name as it is, or with what is no UTF-8 in it written out: nothing else can be stored as text."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def make_landing(path: Path, source_file: str, contract: Contract) -> Landing:

@@ -115,15 +115,21 @@ def _find_error_cells(archive: zipfile.ZipFile) -> dict[int, list[int]]:
     first = _find_first_sheet(archive)
     errors: dict[int, list[int]] = {}
     for member in archive.infolist():
-        cells = _Cells() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", member.filename) else None
+        name = member.filename.lower()  # as the reader finds it
+        cells = _Cells() if name == first or re.fullmatch(r"xl/worksheets/.+\.xml", name) else None
         with archive.open(member) as file:
             while block := file.read(_BLOCK):
                 if cells:
                     cells.read(block)
         if cells and cells.rows * cells.columns > MAX_CELLS:
             raise _refuse_bomb(f"a sheet spans {cells.rows:,} rows by {cells.columns:,} columns")
-        if cells and member.filename == first:
+        if cells and name == first:
             errors = cells.errors
+            first = ""
+    if first:
+        raise RefusedFile(
+            "unreadable", f"its first sheet is to be in {first}, and is not", "have the workbook saved again, or as CSV"
+        )
     return errors
 
 
@@ -158,7 +164,7 @@ class _Cells:
 
 
 def _find_first_sheet(archive: zipfile.ZipFile) -> str:
-    """Return the name of the member that holds the first sheet, in the order of the workbook's tabs."""
+    """Return the name, in small letters, of the member with the first sheet in the order of the workbook's tabs."""
     workbook = ET.fromstring(archive.read("xl/workbook.xml"))
     sheet = next((element for element in workbook.iter() if element.tag.rpartition("}")[2] == "sheet"), None)
     if sheet is None:
@@ -167,7 +173,7 @@ def _find_first_sheet(archive: zipfile.ZipFile) -> str:
     known = {value for name, value in sheet.items() if name.startswith("{") and name.endswith("}id")}
     for relation in ET.fromstring(archive.read("xl/_rels/workbook.xml.rels")):
         if relation.get("Id") in known:
-            return str(PurePosixPath("xl") / relation.get("Target", "")).removeprefix("/")
+            return str(PurePosixPath("xl") / relation.get("Target", "")).removeprefix("/").lower()
     return ""
 
 

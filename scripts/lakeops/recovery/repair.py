@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 from deltalake import DeltaTable
 
-from lakeops.bronze import commit_load, distrust_models, get_next_batch, plan_load
+from lakeops.bronze import commit_load, distrust_models, get_next_batch, is_proven, plan_load
 from lakeops.bronze.tables import get_current, get_truth
 from lakeops.console import say
 from lakeops.contract import Contract, Contracts, load_contracts
@@ -206,6 +206,7 @@ def carry_out(settings: Settings, repair: Repair, brought: list[str], reason: st
     with open_lake(settings, tables) as (contracts, ledger):
         read = {entry.table_name for entry in repair.reload}
         read |= {mend.place.contract.table for mend in repair.mends if mend.place.role in ("truth", "current")}
+        read |= _list_read(lake, contracts, brought)
         for table in sorted(filter(None, read)):
             # They may have read what was damaged, and today's contract may refuse what it took then.
             distrust_models(lake, contracts, contracts.get_table(table), get_next_batch(lake, contracts))
@@ -231,18 +232,29 @@ def carry_out(settings: Settings, repair: Repair, brought: list[str], reason: st
     return repair.describe()
 
 
+def _list_read(lake: Lake, contracts: Contracts, brought: list[str]) -> set[str]:
+    """Return the tables that models read and of which data or log came back."""
+    folders = {
+        path.relative_to(lake.folder).as_posix(): contract.table
+        for contract in contracts.tables
+        for path in (get_truth(lake, contract), get_current(lake, contract))
+    }
+    files = [name for name in brought if "checkpoint" not in name]
+    return {table for folder, table in folders.items() if any(name.startswith(f"{folder}/") for name in files)}
+
+
 def move_unreadable_aside(lake: Lake, contract: Contract) -> None:
-    """Move a contract's tables that cannot be read aside, so that they can be made anew."""
+    """Move a contract's tables that cannot be read, or that nobody can tell the files of, aside to be made anew."""
     truth, current = get_truth(lake, contract), get_current(lake, contract)
-    ledger = read_ledger(lake)
-    known = ledger.batches.get(contract.table, 0) if ledger else 0
+    ledger = read_ledger(lake) or Ledger([])
+    known = ledger.batches.get(contract.table, 0)
     with lock_lake(lake):
         aside = lake.folder / f".damaged-{_now():%Y%m%dT%H%M%S}"
         for path in dict.fromkeys((truth, current, lake.quarantine(contract.table))):
             health = examine_table(path, deep=True)
             is_whole = health.is_whole
-            if path == truth:  # an older copy holds rows that have left since
-                is_whole &= (health.batch or 0) >= known
+            if path == truth and is_whole:  # an older copy holds rows that have left since
+                is_whole = (health.batch or 0) >= known and is_proven(open_table(path), contract, ledger)
             elif path == current:  # derived from changes that are gone, it has rows that no record stands behind
                 is_whole &= truth.is_dir()
             if path.is_dir() and not is_whole:
@@ -272,7 +284,9 @@ def _plan_mend(place: Place, health: Health, fault: str) -> Mend:
     mend = Mend(place, health, fault)
     is_unreadable = bool(health.problem) or health.first_needed_broken == 0
     is_left_over = not health.is_there and place.path.is_dir()
-    if is_unreadable or is_left_over or (place.role == "current" and fault):
+    # Of a ledger with a hole, healing reads back only what came after its last batch.
+    has_hole = place.path.name == NAME and bool(health.missing or health.damaged)
+    if is_unreadable or is_left_over or has_hole or (place.role == "current" and fault):
         # What is derived from changes is derived anew, whole.
         mend.aside = [""]
         if place.role == "record":

@@ -76,7 +76,7 @@ def run_undo(
             expected="either --batch or --file",
             found="neither" if batch is None else "both",
             next_step="lakeops history TABLE shows batches; files: "
-            'duckdb duckdb/warehouse.duckdb "from manifest_processed_files"',
+            'duckdb -readonly duckdb/warehouse.duckdb "from manifest_processed_files"',
         )
     if dry_run:
         contracts, ledger = load_contracts(settings.models), load_ledger(settings.lake)
@@ -140,14 +140,14 @@ def _explain_file(settings: Settings, ledger: Ledger, file: str) -> UsageError:
             found=f"{last.status}: {last.reason}" if last.reason else last.status,
             next_step=f"lakeops load --reload {last.source_file} --reason … loads it again"
             if last.status == "undone"
-            else 'what came of each file: duckdb duckdb/warehouse.duckdb "from manifest_processed_files"',
+            else 'what came of each file: duckdb -readonly duckdb/warehouse.duckdb "from manifest_processed_files"',
         )
     live = [entry.source_file for entry in ledger.iter_live()]
     return UsageError(
         "The ledger does not know this file.",
         where=file,
         expected=", ".join(difflib.get_close_matches(file, live, 3, 0.3)) or "a file as the ledger names it",
-        next_step='duckdb duckdb/warehouse.duckdb "from manifest_processed_files"',
+        next_step='duckdb -readonly duckdb/warehouse.duckdb "from manifest_processed_files"',
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lakeops.bronze import LoadOutcome, Plan, Replay
-from lakeops.console import print_json, print_table, say
+from lakeops.console import print_json, print_table, say, tell_apart
 
 if TYPE_CHECKING:  # the generator and dbt take seconds to import, and most commands need neither
     from lakeops.generate import Summary
@@ -123,7 +123,8 @@ def show_questions(questions: list[Question], *, as_json: bool) -> None:
 def show_answer(columns: list[str], rows: list[tuple[Any, ...]], *, as_json: bool) -> None:
     """Print the rows that answer a question."""
     if as_json:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        names = tell_apart(columns)
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
     elif rows:
         print_table(columns, rows)
     else:
@@ -223,8 +224,8 @@ def show_next_steps(published: list[Published] | None) -> None:
     shown = next((model for model in models if model.startswith("fct_")), models[0] if models else None)
     query = f"from gold.{shown} limit 5" if shown else "show all tables"
     say(
-        'next: make status; duckdb duckdb/warehouse.duckdb "from data_quality_metrics"; '
-        f'for readers: duckdb duckdb/serving.duckdb "{query}"'
+        'next: make status; duckdb -readonly duckdb/warehouse.duckdb "from data_quality_metrics"; '
+        f'for readers: duckdb -readonly duckdb/serving.duckdb "{query}"'
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lakeops.console import print_json, print_table, say
+from lakeops.console import print_json, print_table, say, tell_apart, write_json
 
 if TYPE_CHECKING:
     from lakeops.recovery.restore import Restored
@@ -196,7 +195,8 @@ def show_answers(answers: Iterator[Answer], limit: int, *, as_json: bool = False
     kept = []
     for answer in answers:
         if as_json:
-            rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+            columns = tell_apart(answer.columns)
+            rows = [dict(zip(columns, row, strict=True)) for row in answer.rows]
             kept.append({"statement": answer.statement, "rows": rows, "note": answer.note or None})
             continue
         if answer.columns:
@@ -211,7 +211,7 @@ def show_answers(answers: Iterator[Answer], limit: int, *, as_json: bool = False
 
 def _show(value: Any) -> Any:
     if isinstance(value, dict | list):
-        value = json.dumps(value, default=str)
+        value = write_json(value)
     # Keys are no amounts: a thousands separator in them would have to be taken out again.
     return None if value is None else _cut(str(value), _WIDTH)
 

@@ -21,6 +21,9 @@ PATIENCE_SECONDS = 5.0
 # DuckDB's own default is four fifths of the machine, and it takes it; with this it spills to disk, and a full refresh
 # of 720 days takes as long (runbooks/performance.md).
 MEMORY = "600MB"
+# What DuckDB raises where a view is not there, or cannot read what it was made for: a warehouse nobody loaded into, a
+# project that was moved, a lake that is gone.
+UNREADABLE = (duckdb.CatalogException, duckdb.BinderException, duckdb.IOException)
 
 
 @contextmanager
@@ -38,13 +41,14 @@ def connect(
     Raises
     ------
     LockedError : another process still holds the file.
+    UsageError : there can be no file of that name.
     LakeopsError : the file is no DuckDB database, or was written by another version; or what it was asked needs more
         memory than it may have.
     """
-    warehouse.parent.mkdir(parents=True, exist_ok=True)
     give_up = time.monotonic() + patience
     while True:
         try:
+            warehouse.parent.mkdir(parents=True, exist_ok=True)
             if not warehouse.exists():
                 _create(warehouse)
             connection = duckdb.connect(str(warehouse), read_only=read_only)
@@ -58,6 +62,14 @@ def connect(
             time.sleep(0.25)
         except duckdb.Error as error:
             raise _explain_open(warehouse, error) from error
+        except OSError as error:
+            raise UsageError(
+                "The warehouse cannot be made.",
+                where=str(warehouse),
+                expected="a name in a folder that is there or can be made, and that can be written",
+                found=str(error),
+                next_step="name another file with LAKEOPS_WAREHOUSE (or --manifest), or make room and rights there",
+            ) from error
     try:
         prepare_connection(connection)
         yield connection
@@ -132,17 +144,28 @@ def prepare_connection(connection: duckdb.DuckDBPyConnection) -> None:
     Raises
     ------
     UsageError : `LAKEOPS_MEMORY` is no amount of memory.
+    LakeopsError : DuckDB cannot keep the extension, or load what it has of it.
     """
     folder = Path(duckdb_extension_delta.__file__).parent / "extensions" / f"v{duckdb.__version__}"
     extension = folder / "delta.duckdb_extension"
     with extension.open("rb") as file:
         # DuckDB calls it installed when half of its two files are there: of two first commands at once, one failed.
         fcntl.flock(file, fcntl.LOCK_EX)
-        installed = connection.execute(
-            "select installed from duckdb_extensions() where extension_name = 'delta'"
-        ).fetchone()
-        if not (installed and installed[0]):
-            connection.execute(f"install '{extension}'")
+        try:
+            installed = connection.execute(
+                "select installed from duckdb_extensions() where extension_name = 'delta'"
+            ).fetchone()
+            if not (installed and installed[0]):
+                connection.execute(f"install '{extension}'")
+        except duckdb.Error as error:
+            # An account of a service may have no home, or one it may not write.
+            raise LakeopsError(
+                "DuckDB cannot keep its delta extension.",
+                where=str(Path(os.environ.get("HOME") or "~") / ".duckdb"),
+                expected="HOME: a folder that this account may write; the extension is put into its .duckdb once",
+                found=str(error).splitlines()[0][:300],
+                next_step="set HOME to such a folder, then run the command again",
+            ) from error
     connection.execute("set TimeZone = 'UTC'")
     amount = os.environ.get("LAKEOPS_MEMORY") or MEMORY
     try:
@@ -163,5 +186,5 @@ def _explain_open(warehouse: Path, error: Exception) -> LakeopsError:
         where=str(warehouse),
         expected=f"a database of DuckDB {duckdb.__version__}",
         found=str(error).splitlines()[0][:300],
-        next_step="it is a cache: lakeops rebuild warehouse makes it anew from the lake",
+        next_step="it is a cache: lakeops rebuild warehouse makes it anew (runbooks/warehouse-lost.md)",
     )

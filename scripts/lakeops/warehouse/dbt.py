@@ -56,6 +56,7 @@ def run_dbt(settings: Settings, *commands: tuple[str, ...], test_scope: str = "a
     ------
     DbtError : dbt could not start or parse the project. Failing models and tests are not raised, but yielded.
     LockedError : another process holds the warehouse.
+    KeyboardInterrupt : somebody pressed Ctrl-C.
     """
     os.environ["LAKEOPS_LAKE"] = str(settings.lake.folder)
     os.environ["LAKEOPS_ROOT"] = str(settings.root)
@@ -85,6 +86,9 @@ def _invoke(settings: Settings, command: tuple[str, ...], manifest: Any) -> Any:
                 "--use-colors" if sys.stderr.isatty() else "--no-use-colors",
             ]
         )
+    # dbt hands over whatever ended it, and Ctrl-C is no failure of a model: it ends us, too.
+    if isinstance(result.exception, KeyboardInterrupt | SystemExit):
+        raise result.exception
     if result.exception is not None and not getattr(result.result, "results", None):
         if holder := find_lock_holder(str(result.exception)):
             raise make_locked_error(settings.warehouse, *holder)

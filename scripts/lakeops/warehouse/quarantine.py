@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from lakeops.errors import UsageError
-from lakeops.warehouse.connection import connect
+from lakeops.warehouse.connection import UNREADABLE, connect
 
 
 def count_quarantine(warehouse: Path, table: str | None, file: str | None, *, everything: bool) -> list[dict[str, Any]]:
@@ -21,7 +19,7 @@ def count_quarantine(warehouse: Path, table: str | None, file: str | None, *, ev
 
     Raises
     ------
-    UsageError : the warehouse has no view of the quarantine.
+    UsageError : the warehouse has no view of the quarantine, or one that leads nowhere.
     """
     return _select(
         warehouse,
@@ -40,7 +38,7 @@ def list_quarantine(
 
     Raises
     ------
-    UsageError : the warehouse has no view of the quarantine.
+    UsageError : the warehouse has no view of the quarantine, or one that leads nowhere.
     """
     return _select(
         warehouse,
@@ -66,14 +64,14 @@ def _select(
                 {tail}""",
                 {"table": table, "file": file, "everything": everything},
             )
-        except duckdb.CatalogException as error:
-            # A new clone, a load that found no usable contract, or a warehouse that somebody deleted.
+            names, rows = [column[0] for column in found.description], found.fetchall()
+        except UNREADABLE as error:
+            # Also a load that found no usable contract.
             raise UsageError(
-                "The warehouse does not know the quarantine yet.",
+                "The warehouse does not know the quarantine yet, or not where it is now.",
                 where=str(warehouse),
                 expected="the view quarantine, which each load makes sure of",
                 found=str(error).splitlines()[0],
                 next_step="lakeops load; if there is nothing new, it only makes the views",
             ) from error
-        names = [column[0] for column in found.description]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        return [dict(zip(names, row, strict=True)) for row in rows]

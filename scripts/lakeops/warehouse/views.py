@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
 
 from lakeops.bronze.current import get_order
+from lakeops.bronze.tables import get_current, get_truth, get_truth_columns
 from lakeops.contract import Contract, Contracts
+from lakeops.delta import open_table
+from lakeops.ledger import NAME
 from lakeops.paths import Lake
 
 _MARK = "lakeops "
@@ -36,25 +40,28 @@ def ensure_views(connection: duckdb.DuckDBPyConnection, lake: Lake, contracts: C
     """Create the views over the lake that are missing or were made otherwise; returns how many.
 
     A view names an absolute path, because DuckDB resolves a relative one against the current directory of whoever
-    asks. Each carries a mark of its definition, so that a run with nothing to do writes nothing.
+    asks. Each carries a mark of its definition, so that a run with nothing to do writes nothing. By `lake_id()` models
+    notice that another lake stands in this one's place.
     """
     wanted = define_views(lake, contracts)
+    identity = open_table(lake.ops(NAME)).metadata().id
     present = dict(
         connection.execute(
             "select schema_name || '.' || view_name, comment from duckdb_views() where not internal"
         ).fetchall()
     )
-    missing = {name: sql for name, sql in wanted.items() if present.get(name) != _MARK + _digest(sql)}
+    missing = {name: sql for name, sql in wanted.items() if present.get(name) != _MARK + _digest(identity + sql)}
     if not missing:
         return 0
     folder = _quote(str(lake.folder))
     connection.execute("begin")
     try:
         connection.execute(f"create or replace macro main.lake_root() as {folder}")
+        connection.execute(f"create or replace macro main.lake_id() as '{identity}'")
         for name, sql in missing.items():
             connection.execute(f"create schema if not exists {name.split('.')[0]}")
             connection.execute(f"create or replace view {name} as {sql}")
-            connection.execute(f"comment on view {name} is '{_MARK}{_digest(sql)}'")
+            connection.execute(f"comment on view {name} is '{_MARK}{_digest(identity + sql)}'")
         connection.execute("commit")
     except BaseException:
         connection.execute("rollback")
@@ -71,37 +78,55 @@ def define_records(lake: Lake, contracts: Contracts, versions: dict[Path, int] |
     }
 
 
-def define_views(lake: Lake, contracts: Contracts, versions: dict[Path, int] | None = None) -> dict[str, str]:
+def define_views(
+    lake: Lake,
+    contracts: Contracts,
+    versions: dict[Path, int] | None = None,
+    columns: dict[Path, Collection[str]] | None = None,
+) -> dict[str, str]:
     """Return the queries, by relation, through which SQL sees the lake.
 
     Parameters
     ----------
     versions : version by folder, to see the lake as it was; None as it is. It must name every table there is a
         contract or a record for.
+    columns : columns by folder that these versions have; None for those that the contracts promise.
     """
     views: dict[str, str] = {}
     for contract in contracts.tables:
-        current = _scan(lake.bronze(contract.schema, contract.table), versions)
-        views[contract.name] = f"select * from {current}"
-        # Tombstones stay in the table, for whoever derives from it. Null: it came before the contract had the setting.
-        if contract.load.delete_when:
-            views[contract.name] = f"select * exclude (_is_deleted) from {current} where _is_deleted is not true"
+        promised = {column.name for column in get_truth_columns(contract)}
+        current, truth = get_current(lake, contract), get_truth(lake, contract)
+        views[contract.name] = define_current(current, versions, promised if columns is None else columns[current])
         if contract.load.keeps_changes:
-            changes = _scan(lake.bronze(contract.schema, f"{contract.table}_changes"), versions)
+            changes = _scan(truth, versions)
             views[f"{contract.name}_changes"] = f"select * from {changes}"
-            views[f"{contract.name}_audit"] = _define_audit(contract, changes)
+            present = promised if columns is None else columns[truth]
+            views[f"{contract.name}_audit"] = _define_audit(contract, changes, present)
     views |= define_records(lake, contracts, versions)
     if any(record.name == "quarantine" for record in contracts.records) and contracts.tables:
         views["main.quarantine"] = _define_quarantine(lake, contracts.tables, versions)
     return views
 
 
-def _define_audit(contract: Contract, changes: str) -> str:
+def define_current(path: Path, versions: dict[Path, int] | None, columns: Collection[str]) -> str:
+    """Return the query that shows a bronze table without its tombstones: they stay for whoever derives from it.
+
+    Parameters
+    ----------
+    versions, columns : as of `define_views`; the columns are those of this table.
+    """
+    if "_is_deleted" not in columns:
+        return f"select * from {_scan(path, versions)}"
+    # Null: it came before the contract had the setting.
+    return f"select * exclude (_is_deleted) from {_scan(path, versions)} where _is_deleted is not true"
+
+
+def _define_audit(contract: Contract, changes: str, columns: Collection[str]) -> str:
     """Who changed what: every record of a key in its order, with the record before it."""
     key = ", ".join(contract.load.key)
-    image = ", ".join(f"{column.name} := {column.name}" for column in contract.columns)
-    deleted = "(_is_deleted is true)" if contract.load.delete_when else "false"
-    order = ", ".join(f"{name} nulls first" for name in get_order(contract))
+    image = ", ".join(f"{column.name} := {column.name}" for column in contract.columns if column.name in columns)
+    deleted = "(_is_deleted is true)" if "_is_deleted" in columns else "false"
+    order = ", ".join(f"{name} nulls first" for name in get_order(contract) if name in columns)
     return f"""
         select {key},
             case when {deleted} then 'delete' when before is null or was_deleted then 'insert' else 'update' end
