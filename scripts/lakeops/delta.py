@@ -326,17 +326,46 @@ def count_change(table: DeltaTable, adds: list[AddAction], removes: list[RemoveA
     return sum(json.loads(add.stats)["numRecords"] for add in adds) - int(parts["num_records"].sum())
 
 
+def read_actions(file: Path) -> list[dict[str, Any]]:
+    """Return the actions of one commit, straight from its JSON file in the log.
+
+    delta-rs takes an empty file for a commit that did nothing, and says no word of the rows that were in it.
+
+    Raises
+    ------
+    BronzeCommitError : the file is empty, cut short or no JSON, or it cannot be read.
+    """
+    try:
+        # Not splitlines: a file's name may hold what Python, but not JSON, takes for the end of a line.
+        lines = file.read_text(encoding="utf-8").split("\n")
+        actions = [json.loads(line) for line in lines if line.strip()]
+        fault = "" if actions and all(isinstance(action, dict) for action in actions) else "no actions"
+    except (ValueError, OSError) as error:
+        fault = str(error)[:300]
+    if fault:
+        raise BronzeCommitError(
+            "A commit in a table's Delta log cannot be read.",
+            where=str(file),
+            expected="one JSON object a line",
+            found=fault,
+            next_step="lakeops doctor says what is damaged, and what mends it",
+        )
+    return actions
+
+
 def read_commits(path: Path, versions: Iterable[int]) -> list[tuple[int, dict[str, Any]]]:
-    """Return (version, proof) of the commits that carry one, straight from the log's JSON files."""
+    """Return (version, proof) of the commits that carry one, straight from the log's JSON files.
+
+    Raises
+    ------
+    BronzeCommitError : one of them cannot be read.
+    """
     proofs = []
     for version in versions:
         file = path / "_delta_log" / f"{version:020d}.json"
-        if not file.exists():
-            continue
-        # Not splitlines: a file's name may hold what Python, but not JSON, takes for the end of a line.
-        for line in filter(None, file.read_text(encoding="utf-8").split("\n")):
-            info = json.loads(line).get("commitInfo")
-            if info and APPLICATION in info:
+        for action in read_actions(file) if file.exists() else ():
+            info = action.get("commitInfo") or {}
+            if APPLICATION in info:
                 proofs.append((version, json.loads(info[APPLICATION])))
     return proofs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -202,19 +202,20 @@ def write_time_travel(settings: Settings, statement: str) -> str:
         contracts = contracts or load_contracts(settings.models)
         table = find_table(settings.lake, contracts, found[1], settings.root)
         version = pick_version(table.path, *_read_moment(found))
-        open_version(table.path, version)
+        columns = {field.name for field in open_version(table.path, version).schema().fields}
         alias = (found["alias"] or "").split()
         named = alias and not _NO_ALIAS.fullmatch(alias[-1])
         end = found.end() if named else found.end() - len(found["alias"] or "")
         name = alias[-1] if named else table.name.split(".")[-1]
-        parts += [statement[last : found.start()], f'{_read(table, version)} as "{name}"']
+        parts += [statement[last : found.start()], f'{_read(table, version, columns)} as "{name}"']
         last = end
     return "".join([*parts, statement[last:]])
 
 
-def _read(table: Table, version: int) -> str:
+def _read(table: Table, version: int, columns: Collection[str]) -> str:
+    from lakeops.warehouse import define_current
+
+    if table.kind == "bronze":
+        return f"({define_current(table.path, {table.path: version}, columns)})"
     path = str(table.path).replace("'", "''")
-    scan = f"delta_scan('{path}', version = {version})"
-    if table.kind == "bronze" and table.contract and table.contract.load.delete_when:
-        return f"(select * exclude (_is_deleted) from {scan} where _is_deleted is not true)"
-    return scan
+    return f"delta_scan('{path}', version = {version})"

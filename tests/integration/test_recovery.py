@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 from decimal import Decimal
@@ -11,15 +12,20 @@ from deltalake import DeltaTable
 
 from conftest import DAY, Project, items, make_project, sales
 from integration.test_changes import CDC, lines
+from integration.test_upkeep import age
 from lakeops import pipeline
+from lakeops.contract import load_contracts
 from lakeops.delta import open_table
 from lakeops.errors import UsageError
+from lakeops.ledger import load_ledger
 from lakeops.recovery import commit as mending
 from lakeops.recovery import snapshots
 from lakeops.recovery.restore import run_restore
 from lakeops.recovery.snapshots import create_snapshot, drop_snapshot, restore_snapshot
 from lakeops.recovery.undo import run_undo
-from lakeops.timetravel import list_pinned, list_snapshots
+from lakeops.timetravel import find_table, list_pinned, list_snapshots, read_page, read_times
+from lakeops.upkeep import list_restorable, optimize_table, vacuum_tables
+from lakeops.upkeep.retention import drop_outdated, find_outdated
 
 EARLY, LATE = "2024-04-01T00:00:00", "2024-04-02T00:00:00"
 
@@ -36,7 +42,9 @@ def reload(project: Project, name: str):
 
 
 def touched(project: Project, table: str, batch: int) -> list[dict]:
-    found = project.sql(f"select key_json from touched_keys where table_name = '{table}' and batch_id = {batch}")
+    found = project.sql(
+        f"select distinct key_json from touched_keys where table_name = '{table}' and batch_id = {batch}"
+    )
     return sorted((json.loads(key) for (key,) in found), key=str)
 
 
@@ -253,6 +261,62 @@ def test_a_merged_table_is_restored_through_its_changes(tmp_path):
     assert project.load().batches == []
 
 
+def test_a_merged_table_is_restored_to_before_its_contract_had_a_column(tmp_path):
+    project = make_project(tmp_path / "project", CDC)
+    ann = {"person_id": 1, "seq": 1, "op": "I", "name": "Ann", "city": "Perth"}
+    project.land("people/1.jsonl", lines(ann))
+    project.load()
+    create_snapshot(project.settings, "before")
+    project.land("people/2.jsonl", lines(ann | {"seq": 2, "op": "U", "name": "Anna"}))
+    project.load()
+    project.change_contract(
+        "{name: city, data_type: varchar}",
+        "{name: city, data_type: varchar}\n          - {name: rank, data_type: bigint}",
+    )
+    project.change_contract("sequence_by: [seq]", "sequence_by: [rank, seq]")
+    # Planned before anything gave the table the new column, and done after a load did.
+    assert run_restore(project.settings, "people", version=1, dry_run=True).rows_back == 1
+    project.land("people/3.jsonl", lines(ann | {"seq": 1, "op": "U", "name": "Annie", "rank": 3}))
+    project.load()
+    assert project.sql("select name, rank from bronze.people") == [("Annie", 3)]
+    run_restore(project.settings, "people", version=2, reason="before there were ranks")
+    assert project.sql("select name, rank from bronze.people") == [("Anna", None)]
+    restore_snapshot(project.settings, "before", reason="all of it")
+    assert project.sql("select name, city, rank from bronze.people") == [("Ann", "Perth", None)]
+    assert project.load().batches == []
+
+
+@pytest.mark.parametrize("laid_out", [("items_changes",), ("items",), ("items", "items_changes")])
+def test_every_version_of_a_merged_table_that_is_restorable_can_be_restored(loaded, laid_out):
+    contracts = load_contracts(loaded.settings.models)
+    age(loaded, 10)
+    for name in laid_out:
+        optimize_table(loaded.settings, f"bronze.{name}", ("item_id",))
+    age(loaded, 10)
+    vacuum_tables(loaded.settings, apply=True)  # which takes what was before
+    loaded.land("items/c.csv", items((4, "vier", LATE)))
+    loaded.load()
+    (held,) = list_restorable(loaded.settings, ("bronze.items",))
+    versions = [version for first, last in held.ranges for version in range(first, last + 1)]
+    assert len(versions) >= 3
+    table = find_table(loaded.settings.lake, contracts, "bronze.items")
+    loaded.keep()
+    for version in versions:
+        loaded.reset()
+        wanted = [tuple(row.values())[:3] for row in read_page(table, version, 99, loaded.root, contracts).rows]
+        run_restore(loaded.settings, "bronze.items", version=version, reason="test")
+        assert loaded.rows("items") == sorted(wanted, key=str), version
+
+
+def test_a_moment_is_looked_up_in_the_changes_and_not_in_what_is_derived_from_them(loaded):
+    moment = read_times(loaded.settings.lake.bronze("bronze", "items_changes"))[1].isoformat()
+    shutil.rmtree(loaded.settings.lake.bronze("bronze", "items"))
+    loaded.load()  # which derives it anew, in a log that begins now
+    assert [row[1] for row in loaded.rows("items")] == ["new", "two"]
+    done = run_restore(loaded.settings, "bronze.items", timestamp=moment, reason="as on the first day")
+    assert (done.to_version, [row[1] for row in loaded.rows("items")]) == (1, ["old", "two"])
+
+
 def test_what_cannot_be_restored_says_why(loaded):
     for name, what in (("gold.nothing", "no table"), ("manifest_processed_files", "Only bronze"), ("sles", "sales")):
         with pytest.raises(UsageError) as error:
@@ -323,6 +387,27 @@ def test_a_snapshot_that_cannot_be_restored_whole_changes_nothing(loaded):
     with pytest.raises(UsageError, match="made anew"):
         restore_snapshot(loaded.settings, "one", reason="test")
     assert loaded.versions() == before
+
+
+def test_a_snapshot_of_which_one_table_is_refused_restores_none(loaded):
+    create_snapshot(loaded.settings, "one")
+    loaded.land("sales/d.csv", sales((5, DAY, 5)))
+    loaded.land("clicks/1.jsonl", '{"click_id": 1}\n')
+    loaded.load()
+    create_snapshot(loaded.settings, "two")
+    loaded.land("sales/e.csv", sales((6, DAY, 6)))
+    loaded.land("clicks/1.jsonl", '{"click_id": 2}\n')
+    loaded.load()
+    # What the ledger has let go of a file that was loaded again long ago.
+    contracts, later = load_contracts(loaded.settings.models), dt.datetime.now(dt.UTC) + dt.timedelta(days=500)
+    ledger = load_ledger(loaded.settings.lake)
+    due = find_outdated(loaded.settings, contracts, ledger, later)
+    drop_outdated(loaded.settings, contracts, ledger, later, due)
+    before = loaded.versions()
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match="does not know by which load"):
+            restore_snapshot(loaded.settings, "two", reason="test", dry_run=dry_run)
+        assert loaded.versions() == before
 
 
 def test_commands_say_what_they_did(loaded, monkeypatch, capsys):

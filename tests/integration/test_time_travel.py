@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 
 import duckdb
+import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from typer.testing import CliRunner, Result
 
 from conftest import DAY, Project, make_project, sales
+from lakeops import pipeline
 from lakeops.cli import _run, app
 from lakeops.contract import load_contracts
 from lakeops.errors import UsageError
 from lakeops.recovery.snapshots import create_snapshot
 from lakeops.statements import run_statements, split_statements, write_time_travel
 from lakeops.timetravel import (
+    diff_snapshot,
     diff_versions,
     find_table,
     find_version_at,
@@ -200,6 +204,89 @@ def test_the_whole_lake_opens_as_it_was(shop):
         assert connection.execute("select max(batch_id) from manifest_processed_files").fetchone() == (3,)
         assert connection.execute("select count(*) from main.quarantine").fetchone() == (0,)
     assert "asof_before.duckdb" in call("asof", "--snapshot", "before").stdout
+
+
+def test_the_lake_opens_as_it_was_whatever_the_contracts_say_by_now(tmp_path, capsys):
+    project = make_project(tmp_path / "project", RETURNS.replace("              delete_when: \"op = 'D'\"\n", ""))
+    project.land("returns/1.csv", HEADER + "1,1,I,5,Ann\n2,1,I,6,Bob\n2,2,D,6,Bob\n")
+    project.load()
+    snapshot = create_snapshot(project.settings, "before")
+    project.change_contract("sequence_by: [seq]", "sequence_by: [rank, seq]\n              delete_when: \"op = 'D'\"")
+    project.change_contract("{name: op, ", "{name: rank, data_type: bigint}\n          - {name: op, ")
+    project.land("returns/2.csv", "return_id,seq,op,qty,customer,rank\n1,3,D,5,Ann,1\n")
+    project.load()
+    assert project.sql("select return_id from bronze.returns") == [(2,)]
+
+    def look(query: str) -> list[tuple]:
+        contracts = load_contracts(project.settings.models)
+        file, views = open_snapshot(project.settings.lake, contracts, snapshot, project.settings.warehouse.parent)
+        assert "bronze.returns" in views
+        with duckdb.connect(str(file), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+
+    # Then it did not yet know what deletes, so it was a row as any other.
+    assert look("select return_id, op from bronze.returns order by 1") == [(1, "I"), (2, "D")]
+    told = look("select return_id, operation, after ->> 'op' from bronze.returns_audit order by 1, 2")
+    assert told == [(1, "insert", "I"), (2, "insert", "I"), (2, "update", "D")]
+    # Tombstones of then stay hidden, also when today's contract knows of none.
+    snapshot = create_snapshot(project.settings, "after")
+    project.change_contract("              delete_when: \"op = 'D'\"\n", "")
+    assert look("select return_id from bronze.returns") == [(2,)]
+    project.change_contract("key: [return_id]", "key: [return_id, line]")
+    project.change_contract("{name: seq, ", "{name: line, data_type: bigint}\n          - {name: seq, ")
+    capsys.readouterr()
+    assert look("select return_id from bronze.returns") == [(2,)]
+    assert "bronze.returns_audit is left out" in capsys.readouterr().err
+
+
+def test_a_table_that_was_made_anew_is_not_taken_for_that_of_the_snapshot(project, capsys):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.land("clicks/1.jsonl", '{"click_id": 1}\n')
+    project.load()
+    snapshot = create_snapshot(project.settings, "before")
+    shutil.rmtree(project.settings.lake.bronze("bronze", "sales"))
+    project.land("sales/1.csv", sales((2, DAY, 2)))
+    pipeline.run_load(project.settings, pipeline.Selection(rebuild="sales", root=project.root))
+    project.land("clicks/2.jsonl", '{"click_id": 2}\n')
+    project.load()
+    contracts = load_contracts(project.settings.models)
+    capsys.readouterr()
+    found = diff_snapshot(project.settings, contracts, "before")
+    assert {one.table: one.added for one in found} == {"bronze.clicks": 1, "bronze.items": 0}
+    assert "bronze/delta/sales is left out: it was made anew since before" in capsys.readouterr().err
+    file, views = open_snapshot(project.settings.lake, contracts, snapshot, project.settings.warehouse.parent)
+    assert "bronze.sales" not in views
+    said = capsys.readouterr().err
+    assert "bronze/delta/sales is left out" in said
+    assert "every view of bronze.sales is left out" in said
+    with duckdb.connect(str(file), read_only=True) as connection:
+        assert connection.execute("select click_id from bronze.clicks").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        ([1, 2, 3], [1.0, 2.5, 3.0], 1),  # each of the first fits the type of the second
+        ([1.0, 2.5, 3.0], [1, 2, 3], 1),  # and the other way round
+        (["1", "x", "3"], [1, 2, 3], 1),
+        (["1", "2", "03"], [1, 2, 3], 1),  # no number was written as 03
+        ([DAY, DAY, DAY], [1, 2, 3], 3),
+    ],
+)
+def test_a_column_that_changed_its_type_can_be_compared(project, before, after, changed):
+    project.load()
+    path = project.settings.lake.gold("prices")
+    for values in (before, after):
+        rows = pa.table({"item": ["a", "b", "c"], "price": values})
+        write_deltalake(str(path), rows, mode="overwrite", schema_mode="overwrite")
+    manifest = project.settings.dbt_project / "target" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    node = {"resource_type": "model", "schema": "gold", "alias": "prices", "config": {"unique_key": "item"}}
+    manifest.write_text(json.dumps({"nodes": {"model.test.prices": node}}))
+    table = find_table(project.settings.lake, load_contracts(project.settings.models), "gold.prices")
+    found = diff_versions(project.settings, table, 0, 1)
+    assert (found.added, found.removed, found.changed) == (0, 0, changed)
+    assert found.columns == {"price": changed}
 
 
 def test_a_name_that_is_none_names_those_near(shop, capsys):

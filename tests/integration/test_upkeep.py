@@ -26,8 +26,10 @@ from lakeops.delta import append, get_last_batch, get_parts, open_table
 from lakeops.errors import BronzeCommitError, LockedError, UsageError
 from lakeops.lakehouse import lock_lake
 from lakeops.ledger import load_ledger, make_frame
+from lakeops.recovery.health import examine_table
 from lakeops.recovery.snapshots import create_snapshot, restore_snapshot
 from lakeops.recovery.undo import run_undo
+from lakeops.timetravel import read_history
 from lakeops.upkeep import (
     collect_cost,
     list_restorable,
@@ -206,6 +208,77 @@ def test_a_table_another_program_partitioned_is_left_alone(project):
     assert count_rows(path) == 1
 
 
+def test_a_layout_that_was_committed_keeps_its_files_whatever_fails_after_it(project):
+    path = project.settings.lake.bronze("bronze", "sales")
+    DeltaTable(str(path)).alter.set_table_properties({"delta.checkpointInterval": "1"})
+    before, version = read_all(project), DeltaTable(str(path)).version() + 1
+    # delta-rs sums the log up after it has committed; here it cannot.
+    checkpoint = path / "_delta_log" / f"{version:020d}.checkpoint.parquet"
+    (checkpoint / "in the way").mkdir(parents=True)
+    with pytest.raises(BronzeCommitError):
+        optimize_table(project.settings, "bronze.sales")
+    shutil.rmtree(checkpoint)
+    assert (DeltaTable(str(path)).version(), count_files(project, "sales")) == (version, 1)
+    assert read_all(project) == before
+
+
+def test_a_layout_that_was_not_committed_leaves_no_file(project, monkeypatch):
+    path = project.settings.lake.bronze("bronze", "sales")
+    before = sorted(file.name for file in path.glob("*.parquet"))
+    monkeypatch.setattr(optimize, "commit", lambda handle, *rest: (path / "nothing.json").unlink())
+    with pytest.raises(BronzeCommitError):
+        optimize_table(project.settings, "bronze.sales")
+    assert sorted(file.name for file in path.glob("*.parquet")) == before
+
+
+def test_what_was_published_while_optimize_waited_for_the_warehouse_is_laid_out(project, monkeypatch):
+    path = project.settings.lake.bronze("bronze", "sales")
+
+    @contextlib.contextmanager
+    def wait(warehouse):
+        DeltaTable(str(path)).delete("sale_id < 20")  # which replaces files that were planned to be merged
+        with connect(warehouse) as connection:
+            yield connection
+
+    monkeypatch.setattr(optimize, "connect", wait)
+    monkeypatch.setattr(optimize, "DUE_FILES", 2)
+    done = optimize_table(project.settings, "bronze.sales")
+    assert (done.files_after, count_files(project, "sales")) == (1, 1)
+    assert [row[0] for row in project.rows("sales")] == [10 * number + n for number in (2, 3, 4) for n in range(4)]
+
+
+def test_a_table_that_is_named_twice_is_done_once(project):
+    names = ("sales", "bronze.sales", str(project.settings.lake.bronze("bronze", "sales")))
+    assert len(list_restorable(project.settings, names)) == 1
+    (done,) = optimize_tables(project.settings, names)
+    assert (done.files_before, done.files_after) == (DAYS, 1)
+    (vacuumed,) = vacuum_tables(project.settings, names, 0, apply=True, force=True)
+    assert len(vacuumed.old) == DAYS
+
+
+def test_logs_are_read_as_delta_means_them_and_damaged_ones_are_named(project):
+    reason = "sent twice,\u2028see\u0085ticket 12"
+    run_undo(project.settings, batch=DAYS, reason=reason)
+    (found,) = list_restorable(project.settings, ("bronze.sales",))
+    assert found.ranges == ((0, DAYS + 1),)
+    path = project.settings.lake.bronze("bronze", "sales")
+    assert reason in read_history(path)[0].operation
+    assert examine_table(path, deep=True).is_whole
+    entry = path / "_delta_log" / f"{2:020d}.json"
+    for damage in (entry.read_bytes()[:-20], b"", b"1\n"):
+        entry.write_bytes(damage)
+        assert examine_table(path).first_needed_broken == 2
+        for look in (
+            lambda: list_restorable(project.settings, ("bronze.sales",)),
+            lambda: vacuum_table(project.settings, "bronze.sales"),
+            lambda: collect_cost(project.settings, dt.datetime.now(dt.UTC)),
+            lambda: read_history(path),
+        ):
+            with pytest.raises(BronzeCommitError) as error:
+                look()
+            assert "lakeops doctor" in error.value.next_step
+
+
 def test_vacuum_shows_and_deletes_only_when_told(project):
     optimize_tables(project.settings)
     age(project, 30)
@@ -371,6 +444,23 @@ def test_old_logs_go_where_neither_proof_nor_time_travel_needs_them(project, mon
     project.land("items/0.csv", items((1, "name 0", "2030-01-01T00:00:00")))
     project.load()
     assert ("name 0") in [row[1] for row in project.rows("items") if row[0] == 1]
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "another version's"])
+def test_a_log_is_not_trimmed_to_a_checkpoint_that_cannot_be_used(project, capsys, damage):
+    path = project.settings.lake.bronze("bronze", "items")
+    for version in (1, 3):
+        DeltaTable(str(path), version=version).create_checkpoint()
+    age(project, 60)
+    project.land("items/9.csv", items((9, "new", "2025-01-01T00:00:00")))
+    project.load()
+    DeltaTable(str(path)).create_checkpoint()  # with it, readers do without those before
+    checkpoints = sorted((path / "_delta_log").glob("*.checkpoint.parquet"))
+    checkpoints[1].write_bytes(b"x" * 100 if damage == "other bytes" else checkpoints[0].read_bytes())
+    before = {file.name for file in (path / "_delta_log").iterdir()}
+    assert "clean_log" not in {job.operation for job in run_upkeep(project.settings) if job.table == "bronze.items"}
+    assert "bronze.items is not trimmed: its checkpoint 3 cannot be used" in capsys.readouterr().err
+    assert before <= {file.name for file in (path / "_delta_log").iterdir()}
 
 
 def test_stories_that_are_long_over_leave_ledger_and_quarantine(project):

@@ -18,13 +18,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from lakeops import __version__
 from lakeops.console import say, show_progress
 from lakeops.contract import Contracts, load_contracts
-from lakeops.delta import get_last_batch, open_table
-from lakeops.errors import BronzeCommitError, LakeopsError, UsageError
+from lakeops.delta import ensure_table, get_last_batch, open_table
+from lakeops.errors import BronzeCommitError, LakeopsError, LockedError, UsageError
 from lakeops.files import write_whole
-from lakeops.lakehouse import lock_lake
+from lakeops.lakehouse import LOCK_PATIENCE_SECONDS, lock_lake
+from lakeops.maintenance import NAME as HISTORY
 from lakeops.maintenance import Operation, record_operations
 from lakeops.paths import Lake
 from lakeops.raw import compute_fingerprint
@@ -37,6 +40,8 @@ from lakeops.warehouse import drop_warehouse
 BATCH_GAP = 1_000_000
 _COPY_BYTES = 1 << 20
 _GENERATION = re.compile(r"\d{8}T\d{6}Z")
+# Bytes under their hash, or half of them, under the process that copied them.
+_OBJECT = re.compile(r"[0-9a-f]{64}|\.\d+")
 _TEMPORARY = re.compile(r"(^|/)(\.|_commit_)|\.tmp$")
 
 
@@ -81,16 +86,16 @@ class BackupOutcome:
 
 
 def back_up(settings: Settings, folder: Path) -> BackupOutcome:
-    """Copy the lake into a folder: what is new there, verified by reading it back.
+    """Copy the lake into a folder: what is new there, or no longer what it was; all of it is read back.
 
     The list of files is made under the lake's lock, in a moment; data files and log entries never change after that,
-    so a load may go on while they are copied.
+    so a load may go on while they are copied. Afterwards, what no generation needs any more is deleted.
 
     Raises
     ------
     UsageError : the folder lies in the lake, or cannot be written.
     BronzeCommitError : the lake is damaged, or a file left it meanwhile; no generation is made.
-    LockedError : a loader is at work.
+    LockedError : a loader is at work, or another backup into the same folder.
     """
     started = time.monotonic()
     lake = settings.lake
@@ -103,31 +108,19 @@ def back_up(settings: Settings, folder: Path) -> BackupOutcome:
         folder.chmod(0o700)  # it holds what the quarantine holds
     except OSError as error:
         raise _make_folder_error(folder, error) from error
-    with _hold(lake):
-        _check_is_whole(lake, contracts)
-        listed, texts = _list_files(lake)
-    before = load_generations(folder)
-    known = before[-1].files if before else {}
-    files: dict[str, Kept] = {}
-    copied = [0, 0]
-    with show_progress("backup", len(listed)) as advance:
-        for name, (size, mtime) in listed.items():
-            kept = known.get(name)
-            is_here = kept and (kept.size_bytes, kept.mtime_ns) == (size, mtime) and name not in texts
-            if not is_here or not _has_object(folder, kept):
-                sha, is_new = _keep(folder, lake.folder / name, texts.get(name))
-                size = _get_object(folder, sha).stat().st_size
-                kept = Kept(sha, size, mtime)
-                copied = [copied[0] + is_new, copied[1] + size * is_new]
-            files[name] = kept
-            advance()
-    now = dt.datetime.now(dt.UTC)
-    name = f"{now:%Y%m%dT%H%M%SZ}"
-    manifest = {"lakeops": __version__, "files": {path: asdict(kept) for path, kept in sorted(files.items())}}
-    try:
-        write_whole(folder / "generations" / f"{name}.json", json.dumps(manifest, indent=0))
-    except UsageError as error:
-        raise _make_folder_error(folder, OSError(0, error.found)) from error
+    with _lock_folder(folder):
+        with _hold(lake):
+            _check_is_whole(lake, contracts)
+            listed, texts = _list_files(lake)
+        files, *copied = _copy(lake, folder, listed, texts)
+        now = dt.datetime.now(dt.UTC)
+        name = f"{now:%Y%m%dT%H%M%SZ}"
+        manifest = {"lakeops": __version__, "files": {path: asdict(kept) for path, kept in sorted(files.items())}}
+        try:
+            write_whole(folder / "generations" / f"{name}.json", json.dumps(manifest, indent=0))
+        except UsageError as error:
+            raise _make_folder_error(folder, OSError(0, error.found)) from error
+        _free(folder)
     outcome = BackupOutcome(
         name, len(files), sum(kept.size_bytes for kept in files.values()), *copied, time.monotonic() - started
     )
@@ -147,21 +140,24 @@ def load_generations(folder: Path) -> list[Generation]:
     ------
     UsageError : one cannot be read.
     """
-    generations = []
-    for file in sorted((folder / "generations").glob("*.json")):
-        if not _GENERATION.fullmatch(file.stem):
-            continue
-        try:
-            files = json.loads(file.read_text(encoding="utf-8"))["files"]
-            generations.append(Generation(file.stem, {name: Kept(**kept) for name, kept in files.items()}))
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise UsageError(
-                "A generation of the backup cannot be read.",
-                where=str(file),
-                found=str(error)[:200],
-                next_step="name another one with --at, or move this file away",
-            ) from error
-    return generations
+    return [_load_generation(file) for file in _list_generations(folder)]
+
+
+def _list_generations(folder: Path) -> list[Path]:
+    return sorted(file for file in (folder / "generations").glob("*.json") if _GENERATION.fullmatch(file.stem))
+
+
+def _load_generation(file: Path) -> Generation:
+    try:
+        files = json.loads(file.read_text(encoding="utf-8"))["files"]
+        return Generation(file.stem, {name: Kept(**kept) for name, kept in files.items()})
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise UsageError(
+            "A generation of the backup cannot be read.",
+            where=str(file),
+            found=str(error)[:200],
+            next_step="name another one with --at; to let this one go, delete the file",
+        ) from error
 
 
 def restore_backup(settings: Settings, folder: Path, at: str | None, reason: str) -> tuple[Generation, Path | None]:
@@ -181,31 +177,31 @@ def restore_backup(settings: Settings, folder: Path, at: str | None, reason: str
     generation = _pick(folder, at)
     with lock_lake(lake):
         _check_may_replace(lake, contracts)
-        staged = lake.folder / ".staging"
-        with _write_errors(lake):
-            shutil.rmtree(staged, ignore_errors=True)
-            staged.mkdir(mode=0o700)
+        now = dt.datetime.now(dt.UTC)
+        aside = lake.folder / f".damaged-{now:%Y%m%dT%H%M%S}" if _list_present(lake) else None
+        with _stage(lake) as staged:
             with show_progress("restore", len(generation.files)) as advance:
                 for name, kept in generation.files.items():
                     _bring_back(folder, kept, staged / name)
                     advance()
             for table in staged.glob("quarantine/delta/*"):
                 table.chmod(0o700)
+            details = {"folder": str(folder.absolute()), "generation": generation.name, "aside": aside and str(aside)}
+            operation = Operation("restore", reason=reason, details=details, seconds=time.monotonic() - started)
+            _record_restore(Lake(staged), contracts, operation, now)
             # Before the switch: one built from the lake of before would take restored rows for old ones.
             drop_warehouse(settings.warehouse)
-            aside = _switch(lake, staged)
-        now = dt.datetime.now(dt.UTC)
-        tables = [log.parent for log in lake.folder.glob(f"[!.]*/delta/*/{LOG}")]
-        last = max((get_last_batch(open_table(table)) for table in tables), default=0)
-        floor = (last // BATCH_GAP + 1) * BATCH_GAP
-        operation = Operation(
-            "restore",
-            reason=reason,
-            details={"folder": str(folder.absolute()), "generation": generation.name, "aside": aside and str(aside)},
-            seconds=time.monotonic() - started,
-        )
-        record_operations(lake, contracts, [operation], now, batch_id=floor)
+            _switch(lake, staged, aside)
     return generation, aside
+
+
+def _record_restore(staged: Lake, contracts: Contracts, operation: Operation, now: dt.datetime) -> None:
+    """Write a restore down, in the lake that it brings: killed after the switch, it could not say the next batch."""
+    tables = [log.parent for log in staged.folder.glob(f"*/delta/*/{LOG}")]
+    last = max((get_last_batch(open_table(table)) for table in tables), default=0)
+    # The backup may be older than the record, or than a column of it.
+    ensure_table(staged.ops(HISTORY), contracts.get_record(HISTORY).columns)
+    record_operations(staged, contracts, [operation], now, batch_id=(last // BATCH_GAP + 1) * BATCH_GAP)
 
 
 def bring_back(folder: Path, generation: Generation, name: str, target: Path) -> bool:
@@ -218,17 +214,37 @@ def bring_back(folder: Path, generation: Generation, name: str, target: Path) ->
 
 
 def _pick(folder: Path, at: str | None) -> Generation:
-    generations = load_generations(folder)
-    for generation in reversed(generations):
-        if at in (None, generation.name):
-            return generation
+    files = _list_generations(folder)
+    for file in reversed(files):
+        if at in (None, file.stem):
+            return _load_generation(file)
     raise UsageError(
         "There is no such backup.",
         where=str(folder),
         expected=at or "at least one generation",
-        found=", ".join(generation.name for generation in generations) or "none that was finished",
+        found=", ".join(file.stem for file in files) or "none that was finished",
         next_step="lakeops backup --to DIR --list names them",
     )
+
+
+@contextlib.contextmanager
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """Keep other backups out: what they copied is in no generation yet, and would be taken for left over."""
+    lock = FileLock(folder / ".lock", timeout=LOCK_PATIENCE_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise LockedError(
+            "Another backup into this folder is at work.",
+            where=str(folder),
+            next_step="wait for it to end, then run the command again",
+        ) from error
+    except OSError as error:
+        raise _make_folder_error(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -280,9 +296,37 @@ def _get_object(folder: Path, sha: str) -> Path:
     return folder / "objects" / sha[:2] / sha
 
 
-def _has_object(folder: Path, kept: Kept) -> bool:
-    held = _get_object(folder, kept.sha256)
-    return held.is_file() and held.stat().st_size == kept.size_bytes
+def _has_object(folder: Path, sha: str) -> bool:
+    """Tell whether the folder has these bytes. They are read: a disk that rots changes neither size nor time."""
+    held = _get_object(folder, sha)
+    try:
+        return held.is_file() and compute_fingerprint(held) == sha
+    except OSError:  # a sector that cannot be read
+        return False
+
+
+def _copy(
+    lake: Lake, folder: Path, listed: dict[str, tuple[int, int]], texts: dict[str, bytes]
+) -> tuple[dict[str, Kept], int, int]:
+    """Keep every listed file; returns what is kept of each, and how many files and bytes the folder did not have."""
+    known: dict[str, Kept] = {}
+    if before := _list_generations(folder):
+        with contextlib.suppress(UsageError):  # then all files are read
+            known = _load_generation(before[-1]).files
+    files: dict[str, Kept] = {}
+    count = new_bytes = 0
+    with show_progress("backup", len(listed)) as advance:
+        for name, (size, mtime) in listed.items():
+            kept = known.get(name)
+            is_same = kept and (kept.size_bytes, kept.mtime_ns) == (size, mtime) and name not in texts
+            if not is_same or not _has_object(folder, kept.sha256):
+                sha, is_new = _keep(folder, lake.folder / name, texts.get(name))
+                size = _get_object(folder, sha).stat().st_size
+                kept = Kept(sha, size, mtime)
+                count, new_bytes = count + is_new, new_bytes + size * is_new
+            files[name] = kept
+            advance()
+    return files, count, new_bytes
 
 
 def _keep(folder: Path, source: Path, content: bytes | None) -> tuple[str, bool]:
@@ -300,7 +344,7 @@ def _keep(folder: Path, source: Path, content: bytes | None) -> tuple[str, bool]
             os.fsync(writer.fileno())
         sha = digest.hexdigest()
         target = _get_object(folder, sha)
-        if target.is_file() and target.stat().st_size == fresh.stat().st_size:
+        if _has_object(folder, sha):
             fresh.unlink()
             return sha, False
         if compute_fingerprint(fresh) != sha:
@@ -318,6 +362,29 @@ def _keep(folder: Path, source: Path, content: bytes | None) -> tuple[str, bool]
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise _make_folder_error(folder, error) from error
+
+
+def _free(folder: Path) -> None:
+    """Delete the bytes that no generation names, and what a killed backup had half copied.
+
+    Nothing is deleted while anything lies there that cannot be read as a generation: it may name whatever it likes.
+    """
+    try:
+        generations = [_load_generation(file) for file in (folder / "generations").glob("[!.]*")]
+    except UsageError as error:
+        say(f"warning: nothing of deleted generations is freed, since one cannot be read: {error.where}")
+        return
+    named = {kept.sha256 for generation in generations for kept in generation.files.values()}
+    freed = [0, 0]
+    try:
+        for file in [path for path in (folder / "objects").glob("**/*") if _OBJECT.fullmatch(path.name)]:
+            if file.name not in named and file.is_file():
+                freed = [freed[0] + 1, freed[1] + file.stat().st_size]
+                file.unlink()
+    except OSError as error:
+        say(f"warning: not all of what deleted generations had is freed: {error.strerror or error}")
+    if freed[0]:
+        say(f"freed {freed[0]:,} files, {freed[1]:,} bytes that no generation needs any more")
 
 
 def _make_folder_error(folder: Path, error: OSError) -> UsageError:
@@ -345,17 +412,22 @@ def _check_may_replace(lake: Lake, contracts: Contracts) -> None:
 
 
 @contextlib.contextmanager
-def _write_errors(lake: Lake) -> Iterator[None]:
+def _stage(lake: Lake) -> Iterator[Path]:
+    """Yield an empty folder in the lake, which is gone afterwards: switched into place, or deleted."""
+    staged = lake.folder / ".staging"
     try:
-        yield
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(mode=0o700)
+        yield staged
     except OSError as error:
-        shutil.rmtree(lake.folder / ".staging", ignore_errors=True)
         raise BronzeCommitError(
             "The lake was not restored.",
             where=str(lake.folder),
             found=error.strerror or str(error),
             next_step="free space and rights there, then run the command again",
         ) from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def _bring_back(folder: Path, kept: Kept, target: Path) -> None:
@@ -376,18 +448,19 @@ def _bring_back(folder: Path, kept: Kept, target: Path) -> None:
     fresh.replace(target)
 
 
-def _switch(lake: Lake, staged: Path) -> Path | None:
+def _list_present(lake: Lake) -> list[Path]:
+    return [path for path in sorted(lake.folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+
+
+def _switch(lake: Lake, staged: Path, aside: Path | None) -> None:
     """Put a restored lake in the place of what is there; while `.restoring` is there, nobody else goes on."""
     marker = lake.folder / ".restoring"
     if marker.exists():  # a restore that was killed here: it had moved the damaged lake aside, or part of it
         shutil.rmtree(marker)
     staged.rename(marker)
-    aside = lake.folder / f".damaged-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}"
-    present = [path for path in sorted(lake.folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    for path in present:
+    for path in _list_present(lake):
         aside.mkdir(mode=0o700, exist_ok=True)
         path.rename(aside / path.name)
     for path in sorted(marker.iterdir()):
         path.rename(lake.folder / path.name)
     marker.rmdir()
-    return aside if aside.is_dir() else None

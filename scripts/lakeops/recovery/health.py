@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from lakeops.delta import APPLICATION, get_parts
+from lakeops.delta import APPLICATION, get_parts, read_actions
+from lakeops.errors import BronzeCommitError
 from lakeops.raw import compute_fingerprint
 
 LOG = "_delta_log"
@@ -97,15 +98,11 @@ def examine_table(path: Path, *, deep: bool = False) -> Health:
 
 
 def read_entry(file: Path) -> list[dict] | None:
-    """Return the actions of a log entry; None if it is empty, cut short or no JSON.
-
-    delta-rs takes an empty entry for a commit that did nothing, and says no word of the rows that were in it.
-    """
+    """Return the actions of a log entry; None if it is empty, cut short or no JSON."""
     try:
-        actions = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (ValueError, OSError):
+        return read_actions(file)
+    except BronzeCommitError:
         return None
-    return actions if actions and all(isinstance(action, dict) for action in actions) else None
 
 
 def _read_checkpoint(file: Path) -> set[str] | None:

@@ -8,24 +8,29 @@ differ are touched keys, so the incremental models follow.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakeops.bronze import get_next_batch
 from lakeops.bronze.current import derive_current
-from lakeops.bronze.tables import get_current, get_truth
+from lakeops.bronze.tables import get_current, get_truth, get_truth_columns
 from lakeops.contract import Contract, Contracts, load_contracts
 from lakeops.delta import (
+    APPLICATION,
+    get_arrow_type,
     get_folder,
     get_last_batch,
     get_parts,
     make_adds,
     make_remove,
     open_table,
+    read_actions,
     read_frame,
     scan_table,
     write_part,
@@ -115,11 +120,17 @@ def run_restore(
 def find_truth_version(lake: Lake, table: Table, version: int | None, timestamp: str | None) -> int:
     """Return the version of a table's truth that is meant by a version, or a moment, of the table.
 
-    A merged table has versions of its own: the one meant tells the moment.
+    A merged table has versions of its own, and a log that may begin anew: the version meant only tells the moment.
+
+    Raises
+    ------
+    UsageError : there is no such version, or the log no longer says when it was.
     """
-    target = pick_version(table.path, version, timestamp)
     truth = get_truth(lake, table.contract)
-    if table.path == truth:
+    if timestamp is not None and version is None:
+        return _step_over_layout(truth, pick_version(truth, None, timestamp))
+    target = pick_version(table.path, version, timestamp)
+    if table.path == truth or target == 0:  # version 0 of any table is empty, and its changes were made after it
         return target
     moment = read_times(table.path).get(target)
     if moment is None:
@@ -129,7 +140,25 @@ def find_truth_version(lake: Lake, table: Table, version: int | None, timestamp:
             expected=f"a version of {truth.name}, which the table is derived from",
             next_step=f"lakeops history {table.name}_changes; then restore that",
         )
-    return find_version_at(truth, moment)
+    return _step_over_layout(truth, find_version_at(truth, moment))
+
+
+def _step_over_layout(path: Path, version: int) -> int:
+    """Return the newest version that has the rows of this one: its files stay when vacuum takes those of this one."""
+    while _is_layout_only(path / "_delta_log" / f"{version + 1:020d}.json"):
+        version += 1
+    return version
+
+
+def _is_layout_only(file: Path) -> bool:
+    """Tell whether a commit only laid out files anew or added columns: neither rows nor loads are others after it."""
+    if not file.exists():
+        return False
+    actions = read_actions(file)
+    changes = [action[kind] for action in actions for kind in ("add", "remove") if kind in action]
+    proofs = [action["commitInfo"].get(APPLICATION, "") for action in actions if "commitInfo" in action]
+    is_load = any(proof and "optimized" not in json.loads(proof) for proof in proofs)
+    return not is_load and not any(change.get("dataChange", True) for change in changes)
 
 
 def restore_table(
@@ -273,7 +302,9 @@ def plan_restore(lake: Lake, ledger: Ledger, entries: list[Entry], contract: Con
     table_back, table_away = back, away
     if contract.load.keeps_changes:
         held = read_frame(open_table(get_current(lake, contract)))
-        derived = adapt(derive_current(scan_table(then), contract), held.schema)
+        # By today's contract, which may ask for columns that came since.
+        changes = adapt(scan_table(then), _get_schema(now, contract))
+        derived = adapt(derive_current(changes, contract), held.schema)
         table_back, table_away = subtract_rows(derived, held), subtract_rows(held, derived)
     reached = get_last_batch(then)
     live_then = Ledger(
@@ -290,6 +321,13 @@ def plan_restore(lake: Lake, ledger: Ledger, entries: list[Entry], contract: Con
             next_step="choose a later version: lakeops history " + contract.name,
         )
     return Plan(contract, now, then, back, away, table_back, table_away, live_now, live_then)
+
+
+def _get_schema(truth: DeltaTable, contract: Contract) -> pl.Schema:
+    """Return the columns of a table's truth, and those that the next load is going to give it."""
+    promised = pa.schema([(column.name, get_arrow_type(column.type)) for column in get_truth_columns(contract)])
+    schema = pl.DataFrame(pl.from_arrow(promised.empty_table())).schema
+    return pl.Schema({**schema, **scan_table(truth, []).collect_schema()})
 
 
 def _find_bronze(lake: Lake, contracts: Contracts, name: str, base: Path | None) -> Table:

@@ -23,7 +23,7 @@ from lakeops.recovery.restore import Restored, plan_restore, restore_table
 from lakeops.settings import Settings
 from lakeops.timetravel import Snapshot, find_snapshot, list_snapshots, list_tables, open_version, read_served
 from lakeops.timetravel.rows import read_difference
-from lakeops.timetravel.snapshots import NAME
+from lakeops.timetravel.snapshots import NAME, is_same_table
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,16 @@ def _restore(
     places = [lake.quarantine(contract.table) for contract, _ in known]
     places = [path for path in [*places, lake.ops("quarantine_resolutions")] if _name(lake, path) in snapshot.versions]
     _check(lake, snapshot, [*(get_truth(lake, contract) for contract, _ in known), *places])
-    if moment is None:
-        entries = read_entries(lake)
-        done = [plan_restore(lake, ledger, entries, contract, version).describe() for contract, version in known]
-    else:
+    entries = read_entries(lake)
+    # All before the first commit: a table that is refused refuses the whole. Planned again one by one, since the rows
+    # of all of them may be too many to hold.
+    done = [plan_restore(lake, ledger, entries, contract, version).describe() for contract, version in known]
+    if moment is not None:
         done = [
             restore_table(lake, contracts, ledger, contract, version, moment, reason, snapshot.name)
-            for contract, version in known
+            if planned.differs
+            else planned
+            for planned, (contract, version) in zip(done, known, strict=True)
         ]
     # After the tables: their commits are what quarantined records belong to.
     moved = sum(_restore_record(path, snapshot.versions[_name(lake, path)], moment, snapshot.name) for path in places)
@@ -167,7 +170,7 @@ def _restore_record(path: Path, version: int, moment: Moment | None, name: str) 
 def _check(lake: Lake, snapshot: Snapshot, places: list[Path]) -> None:
     """Refuse before anything is done, if not all of it can be."""
     for path in places:
-        if open_table(path).metadata().id != snapshot.table_ids[_name(lake, path)]:
+        if not is_same_table(lake, snapshot, _name(lake, path)):
             raise UsageError(
                 "A table was made anew since the snapshot; its old versions are gone.",
                 where=_name(lake, path),

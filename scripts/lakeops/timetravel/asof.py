@@ -10,10 +10,11 @@ import duckdb
 import polars as pl
 
 from lakeops.bronze.tables import get_current, get_truth
+from lakeops.console import say
 from lakeops.contract import Contract, Contracts
 from lakeops.delta import scan_table
 from lakeops.paths import Lake
-from lakeops.timetravel.snapshots import Snapshot
+from lakeops.timetravel.snapshots import Snapshot, pick_same_tables
 from lakeops.timetravel.tables import Table
 from lakeops.timetravel.versions import open_version
 from lakeops.warehouse import define_views, prepare_connection
@@ -83,6 +84,9 @@ def write_query(path: Path, version: int, root: Path) -> str:
 def open_snapshot(lake: Lake, contracts: Contracts, snapshot: Snapshot, folder: Path) -> tuple[Path, list[str]]:
     """Write a small DuckDB file in which the whole lake is as it was: views pinned to the versions of a snapshot.
 
+    A table that was made anew since is left out, and so is a view that today's contract asks of a table that was not
+    like that; each is named.
+
     Parameters
     ----------
     folder : where to write it; replaced if it is there.
@@ -90,13 +94,23 @@ def open_snapshot(lake: Lake, contracts: Contracts, snapshot: Snapshot, folder: 
     Returns
     -------
     The file, and the views it has.
+
+    Raises
+    ------
+    UsageError : a version of the snapshot can no longer be read.
+    BronzeCommitError : a table is gone.
     """
-    versions = {lake.folder / path: version for path, version in snapshot.versions.items()}
-    for path, version in versions.items():
-        open_version(path, version)
+    same = pick_same_tables(lake, snapshot, snapshot.versions)
+    versions = {lake.folder / path: snapshot.versions[path] for path in same}
+    columns = {
+        path: scan_table(open_version(path, version), []).collect_schema().names() for path, version in versions.items()
+    }
     tables = tuple(c for c in contracts.tables if _get_paths(lake, c) <= versions.keys())
+    for contract in contracts.tables:
+        if contract not in tables and _get_paths(lake, contract) & versions.keys():
+            say(f"warning: every view of {contract.name} is left out with it")
     records = tuple(r for r in contracts.records if r.name == "quarantine" or lake.ops(r.name) in versions)
-    views = define_views(lake, Contracts(tables, records), versions)
+    views = define_views(lake, Contracts(tables, records), versions, columns)
     for path, version in versions.items():
         if path.parent == lake.gold("x").parent:
             text = str(path).replace("'", "''")
@@ -105,13 +119,18 @@ def open_snapshot(lake: Lake, contracts: Contracts, snapshot: Snapshot, folder: 
     target = folder / f"asof_{snapshot.name}.duckdb"
     fresh = target.with_name(f".{target.name}")
     fresh.unlink(missing_ok=True)
+    made: list[str] = []
     with duckdb.connect(str(fresh)) as connection:
         prepare_connection(connection)
         for name, sql in views.items():
             connection.execute(f"create schema if not exists {name.split('.')[0]}")
-            connection.execute(f"create view {name} as {sql}")
+            try:
+                connection.execute(f"create view {name} as {sql}")
+                made.append(name)
+            except duckdb.BinderException as error:
+                say(f"warning: {name} is left out: {str(error).splitlines()[0]}")
     fresh.replace(target)
-    return target, sorted(views)
+    return target, sorted(made)
 
 
 def _get_paths(lake: Lake, contract: Contract) -> set[Path]:

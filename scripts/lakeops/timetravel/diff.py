@@ -14,7 +14,7 @@ from lakeops.delta import open_table, scan_table
 from lakeops.settings import Settings
 from lakeops.timetravel.asof import hide_personal, hide_tombstones, list_personal
 from lakeops.timetravel.rows import read_difference, subtract_rows
-from lakeops.timetravel.snapshots import find_snapshot, read_served
+from lakeops.timetravel.snapshots import find_snapshot, pick_same_tables, read_served
 from lakeops.timetravel.tables import Table, list_tables
 from lakeops.timetravel.versions import open_version
 
@@ -163,16 +163,22 @@ def _pair_up(gone: pl.DataFrame, come: pl.DataFrame, key: list[str]) -> tuple[pl
 def diff_snapshot(settings: Settings, contracts: Contracts, name: str) -> list[Difference]:
     """Compare every bronze and gold table with what it was when a snapshot was taken.
 
+    A table that was made anew since is left out, and named.
+
     Raises
     ------
     UsageError : there is no such snapshot, or a version of it can no longer be read.
+    BronzeCommitError : a table is gone.
     """
-    versions = find_snapshot(settings.lake, name).versions
+    snapshot = find_snapshot(settings.lake, name)
     served = read_served(settings.serving)
+    tables = {
+        table.path.relative_to(settings.lake.folder).as_posix(): table
+        for table in list_tables(settings.lake, contracts)
+        if table.kind in ("bronze", "gold")
+    }
     found = []
-    for table in list_tables(settings.lake, contracts):
-        path = table.path.relative_to(settings.lake.folder).as_posix()
-        if path in versions and table.kind in ("bronze", "gold"):
-            newest = served.get(table.path, open_table(table.path).version())
-            found.append(diff_versions(settings, table, versions[path], newest))
+    for path in pick_same_tables(settings.lake, snapshot, [path for path in tables if path in snapshot.versions]):
+        newest = served.get(tables[path].path, open_table(tables[path].path).version())
+        found.append(diff_versions(settings, tables[path], snapshot.versions[path], newest))
     return found

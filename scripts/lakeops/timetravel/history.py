@@ -11,7 +11,7 @@ from typing import Any
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from lakeops.delta import APPLICATION, get_folder, get_parts, open_table
+from lakeops.delta import APPLICATION, get_folder, get_parts, open_table, read_actions
 
 # Delta's names for what was done, where nobody says it better.
 _WORDS = {
@@ -96,8 +96,7 @@ def _read_commit(version: int, file: Path, held: dict[str, int] | None) -> tuple
     info: dict[str, Any] = {}
     added: dict[str, int | None] = {}
     removed: list[str] = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        action = json.loads(line)
+    for action in read_actions(file):
         if "commitInfo" in action:
             info = action["commitInfo"]
         elif "add" in action:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable
 
+from lakeops.console import say
 from lakeops.delta import open_table, read_frame
 from lakeops.errors import UsageError
 from lakeops.paths import Lake
@@ -76,6 +78,33 @@ def find_snapshot(lake: Lake, name: str) -> Snapshot:
         expected=", ".join(snapshot.name for snapshot in held) or "none was created yet",
         next_step="lakeops snapshot list",
     )
+
+
+def pick_same_tables(lake: Lake, snapshot: Snapshot, paths: Iterable[str]) -> list[str]:
+    """Return the tables that are still those a snapshot names; say which others are left out.
+
+    A table that was made anew has other rows under the snapshot's version.
+
+    Parameters
+    ----------
+    paths : folders relative to the lake, all of the snapshot.
+
+    Raises
+    ------
+    BronzeCommitError : a table is gone.
+    """
+    same = []
+    for path in paths:
+        if is_same_table(lake, snapshot, path):
+            same.append(path)
+        else:
+            say(f"warning: {path} is left out: it was made anew since {snapshot.name}, and what it was is gone")
+    return same
+
+
+def is_same_table(lake: Lake, snapshot: Snapshot, path: str) -> bool:
+    """Tell whether a table, by its folder relative to the lake, is still the one that a snapshot names."""
+    return open_table(lake.folder / path).metadata().id == snapshot.table_ids[path]
 
 
 def list_pinned(lake: Lake, serving: Path | None = None) -> dict[Path, set[int]]:

@@ -120,10 +120,9 @@ def _shrink(settings: Settings, contracts: Contracts) -> Iterator[Job]:
 
 def _keep_up(settings: Settings, contracts: Contracts, ledger: Ledger, table: Table) -> Iterator[Job]:
     """Do what is due on one table; planned anew after each step, since one makes the other due."""
-    now, pins = dt.datetime.now(dt.UTC), list_pins(settings).get(table.path, set())
-    plan = plan_optimize(table)
-    if plan.groups:
-        (done,) = run_optimize(settings, contracts, [plan])
+    now = dt.datetime.now(dt.UTC)
+    (done,) = run_optimize(settings, contracts, [table])
+    if done.version is not None:
         yield Job(
             "optimize",
             table.name,
@@ -131,11 +130,15 @@ def _keep_up(settings: Settings, contracts: Contracts, ledger: Ledger, table: Ta
             done.files_before - done.files_after,
             done.bytes_before - done.bytes_after,
         )
-    old = plan_vacuum(table, pins, None, now)
-    if old.files:
+    pins = list_pins(settings).get(table.path, set())
+    if plan_vacuum(table, pins, None, now).files:
         with connect(settings.warehouse):
+            # Anew: until the warehouse was ours, a publish may have pinned readers to another version.
+            pins = list_pins(settings).get(table.path, set())
+            old = plan_vacuum(table, pins, None, now)
             run_vacuum(settings, contracts, table, old)
-        yield Job("vacuum", table.name, _say_vacuum(old), len(old.files), old.bytes)
+        if old.files:
+            yield Job("vacuum", table.name, _say_vacuum(old), len(old.files), old.bytes)
     log = plan_log(table, pins, ledger, now)
     for operation in run_log(settings, contracts, log):
         if operation.operation == "checkpoint":

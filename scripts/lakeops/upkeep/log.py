@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from lakeops.delta import APPLICATION, get_parts, open_table
+from lakeops.delta import APPLICATION, get_parts, open_table, read_actions
 from lakeops.errors import BronzeCommitError
 
 _COMMIT = re.compile(r"(\d{20})\.json")
@@ -132,8 +132,7 @@ def _read_commit(log: Log, version: int, living: dict[str, Life]) -> None:
         return
     moment = file.stat().st_mtime
     adds = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        action = json.loads(line)
+    for action in read_actions(file):
         if found := action.get("add"):
             adds.append(Life(unquote(found["path"]), found["size"], version))
         elif found := action.get("remove"):

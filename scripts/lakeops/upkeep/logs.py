@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from lakeops.console import say
 from lakeops.contract import Contracts
-from lakeops.delta import make_commit_error, open_table
+from lakeops.delta import get_parts, make_commit_error, open_table
 from lakeops.ledger import Ledger
 from lakeops.maintenance import Operation
 from lakeops.settings import Settings
@@ -100,6 +105,8 @@ def _list_old_files(table: Table, begin: int | None, now: dt.datetime) -> list[t
 def run_log(settings: Settings, contracts: Contracts, plan: LogPlan) -> list[Operation]:
     """Carry out a plan, under the lake's lock; returns what was written to `maintenance_history`.
 
+    A log of which the checkpoint is damaged is left as it is: what would go is all that is left of it.
+
     Raises
     ------
     BronzeCommitError : the log cannot be read or written; what is there is still right.
@@ -124,7 +131,7 @@ def run_log(settings: Settings, contracts: Contracts, plan: LogPlan) -> list[Ope
                 seconds=time.monotonic() - started,
             )
         )
-    if plan.files:
+    if plan.files and _can_begin(plan):
         started = time.monotonic()
         sizes = [file.stat().st_size for file in folder.iterdir()]
         # Oldest first: killed half-way, what is left is one log without a gap.
@@ -145,3 +152,24 @@ def run_log(settings: Settings, contracts: Contracts, plan: LogPlan) -> list[Ope
     for operation in done:
         keep_record(settings, contracts, operation, plan.table.path)
     return done
+
+
+def _can_begin(plan: LogPlan) -> bool:
+    """Tell whether a log can begin where it is to, by reading a copy that does; say so if it cannot."""
+    begin = plan.trim_before
+    if begin is None:  # only leftovers are to go
+        return True
+    expected = {life.path for life in read_log(plan.table.path).lives if life.covers(begin)}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "_delta_log"
+        copy.mkdir()
+        for file in (plan.table.path / "_delta_log").glob(f"{begin:020d}.*"):
+            shutil.copyfile(file, copy / file.name)
+        try:
+            found = set(get_parts(DeltaTable(folder, version=begin))["path"])
+            fault = "" if found == expected else "it names other data files than the log does"
+        except (DeltaError, OSError) as error:
+            fault = " ".join(str(error).split())[:200]
+    if fault:
+        say(f"warning: the log of {plan.table.name} is not trimmed: its checkpoint {begin} cannot be used: {fault}")
+    return not fault

@@ -19,6 +19,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
 from lakeops.contract import Contracts
@@ -30,7 +31,7 @@ from lakeops.publish import note_new_version
 from lakeops.settings import Settings
 from lakeops.upkeep.log import Log, read_log
 from lakeops.upkeep.record import keep_record
-from lakeops.upkeep.tables import Table, find_table, list_tables
+from lakeops.upkeep.tables import Table, find_tables
 from lakeops.warehouse import connect, prepare_connection
 
 # A part of so many bytes or rows is read in half a second, and written anew when a file in it is restated. Of twice the
@@ -111,11 +112,10 @@ def optimize_tables(
 ) -> list[Optimized]:
     """Optimise the tables named, or every table of the lake; see `optimize_table`."""
     with open_lake(settings) as (contracts, _):
-        tables = [find_table(settings, contracts, name) for name in names] or list_tables(settings.lake, contracts)
-        plans = [plan_optimize(table, zorder) for table in tables]
+        tables = find_tables(settings, contracts, names)
         if dry_run:
-            return [_describe(plan) for plan in plans]
-        return run_optimize(settings, contracts, plans)
+            return [_describe(plan_optimize(table, zorder)) for table in tables]
+        return run_optimize(settings, contracts, tables, zorder)
 
 
 def plan_optimize(table: Table, zorder: tuple[str, ...] | None = None) -> Plan:
@@ -209,16 +209,29 @@ def _plan_all(parts: pl.DataFrame, log: Log, order: tuple[str, ...]) -> tuple[tu
     return (tuple(parts["path"]),)
 
 
-def run_optimize(settings: Settings, contracts: Contracts, plans: list[Plan]) -> list[Optimized]:
-    """Carry out plans, under the lake's lock; each is one commit, and a row of `maintenance_history`.
+def run_optimize(
+    settings: Settings, contracts: Contracts, tables: list[Table], zorder: tuple[str, ...] | None = None
+) -> list[Optimized]:
+    """Optimise tables where it is due, under the lake's lock; each is one commit, and a row of `maintenance_history`.
 
     The warehouse is held meanwhile: dbt and publishing write to the lake without the lock.
+
+    Parameters
+    ----------
+    zorder : as of `plan_optimize`.
+
+    Raises
+    ------
+    UsageError, BronzeCommitError : as of `optimize_table`.
     """
     done = []
+    plans = [plan_optimize(table, zorder) for table in tables]
     if not any(plan.groups for plan in plans):
         return [_describe(plan) for plan in plans]
     with connect(settings.warehouse) as warehouse, _open_sorter(settings) as sorter:
-        for plan in plans:
+        for table in tables:
+            # Anew: until the warehouse was ours, a publish may have replaced the files that were to be merged.
+            plan = plan_optimize(table, zorder)
             if not plan.groups:
                 done.append(_describe(plan))
                 continue
@@ -277,10 +290,10 @@ def _carry_out(sorter: duckdb.DuckDBPyConnection, plan: Plan) -> Optimized:
         batch = get_last_batch(handle)
         version = commit(handle, adds, removes, batch, {"batch_id": batch, "operation": "optimize", "optimized": proof})
     except (duckdb.Error, OSError) as error:
-        _discard(plan, adds)
+        _discard(plan.table.path, adds)
         raise make_commit_error(plan.table.path, error) from error
     except BaseException:
-        _discard(plan, adds)
+        _discard(plan.table.path, adds)
         raise
     merged = sum(sizes[path][0] for group in plan.groups for path in group)
     return Optimized(
@@ -297,9 +310,19 @@ def _carry_out(sorter: duckdb.DuckDBPyConnection, plan: Plan) -> Optimized:
     )
 
 
-def _discard(plan: Plan, adds: list[AddAction]) -> None:
+def _discard(folder: Path, adds: list[AddAction]) -> None:
+    """Delete data files that did not become part of their table.
+
+    The table is asked, and not the error: delta-rs also fails after it has committed, when it cannot write the
+    checkpoint that is due. If the table cannot be opened, nobody knows, and vacuum sees to what is left.
+    """
+    try:
+        live = set(get_parts(open_table(folder))["path"])
+    except (BronzeCommitError, DeltaError):
+        return
     for add in adds:
-        (plan.table.path / add.path).unlink(missing_ok=True)
+        if add.path not in live:
+            (folder / add.path).unlink(missing_ok=True)
 
 
 def _count_rows_per_part(sizes: dict[str, tuple[int, int]], group: tuple[str, ...]) -> int:

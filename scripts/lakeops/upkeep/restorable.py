@@ -9,7 +9,7 @@ from lakeops.contract import load_contracts
 from lakeops.settings import Settings
 from lakeops.upkeep.log import list_files, list_readable, read_log
 from lakeops.upkeep.pins import list_pins
-from lakeops.upkeep.tables import Table, find_table, list_tables
+from lakeops.upkeep.tables import Table, find_tables
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def list_restorable(settings: Settings, names: tuple[str, ...] = ()) -> list[Res
     BronzeCommitError : a log cannot be read.
     """
     contracts = load_contracts(settings.models)
-    tables = [find_table(settings, contracts, name) for name in names] or list_tables(settings.lake, contracts)
+    tables = find_tables(settings, contracts, names)
     pins = list_pins(settings)
     return [find_restorable(table, pins.get(table.path, set())) for table in tables]
 

@@ -67,6 +67,18 @@ def _get_order(contract: Contract) -> tuple[str, ...]:
     return tuple(contract.load.key[:1])
 
 
+def find_tables(settings: Settings, contracts: Contracts, names: tuple[str, ...]) -> list[Table]:
+    """Return the tables that a person means, each once however often it is named; every table if none is named.
+
+    Raises
+    ------
+    UsageError : as of `find_table`.
+    """
+    if not names:
+        return list_tables(settings.lake, contracts)
+    return list(dict.fromkeys(find_table(settings, contracts, name) for name in names))
+
+
 def find_table(settings: Settings, contracts: Contracts, name: str) -> Table:
     """Return the table that a person means by a name as in SQL, or by the path of its folder.
 

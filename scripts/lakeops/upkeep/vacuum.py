@@ -20,7 +20,7 @@ from lakeops.settings import Settings
 from lakeops.upkeep.log import list_files, list_readable, read_log
 from lakeops.upkeep.pins import list_pins
 from lakeops.upkeep.record import keep_record
-from lakeops.upkeep.tables import Table, find_table, list_tables
+from lakeops.upkeep.tables import Table, find_tables, list_tables
 from lakeops.warehouse import connect
 
 # dbt's hook and the record of a run write without the lake's lock; none of them takes so long.
@@ -111,7 +111,7 @@ def _pair(settings: Settings, contracts: Contracts, plans: list[Vacuumed]) -> li
 def _plan(
     settings: Settings, contracts: Contracts, names: tuple[str, ...], retain_hours: int | None, *, force: bool
 ) -> list[Vacuumed]:
-    tables = [find_table(settings, contracts, name) for name in names] or list_tables(settings.lake, contracts)
+    tables = find_tables(settings, contracts, names)
     for table in tables:
         if retain_hours is not None and retain_hours < table.retention_hours and not force:
             raise UsageError(

@@ -11,7 +11,7 @@ from lakeops.warehouse.dbt import DbtOutcome, run_dbt
 from lakeops.warehouse.explain import Explained, Scan, explain_query
 from lakeops.warehouse.pruning import explain_newest_day
 from lakeops.warehouse.quarantine import count_quarantine, list_quarantine
-from lakeops.warehouse.views import define_records, define_views, ensure_views, find_lake
+from lakeops.warehouse.views import define_current, define_records, define_views, ensure_views, find_lake
 
 __all__ = [
     "UNREADABLE",
@@ -20,6 +20,7 @@ __all__ = [
     "Scan",
     "connect",
     "count_quarantine",
+    "define_current",
     "define_records",
     "define_views",
     "drop_warehouse",
