@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,18 @@ def test_a_record_that_loses_by_an_order_named_later_is_told_to_later_layers(pro
     late = project.load().batches[0]
     assert project.sql("select name, _batch_id < 2 from bronze.people") == [("new", True)]
     assert project.sql("select key_json, reason, batch_id from touched_keys") == [('{"person_id": 1}', "derived", late)]
+
+
+def test_of_records_that_change_nothing_nobody_is_told(project):
+    project.change_contract("              partial_updates: true\n", "")
+    project.land("people/2.jsonl", lines({"person_id": 1, "seq": 5, "op": "U", "name": "new", "city": "Rome"}))
+    project.load()
+    project.land("people/1.jsonl", lines({"person_id": 1, "seq": 3, "op": "U", "name": "old", "city": "Oslo"}))
+    project.load()
+    shutil.rmtree(project.settings.lake.bronze("bronze", "people"))  # derived anew of the same
+    project.load()
+    assert project.sql("select name from bronze.people") == [("new",)]
+    assert project.sql("select key_json from touched_keys") == []
 
 
 def test_deletes_that_are_named_later_hide_no_older_row(project):

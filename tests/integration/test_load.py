@@ -506,6 +506,26 @@ def test_a_file_that_is_moved_while_it_is_loaded_is_left_for_the_next_run(projec
     assert [row[0] for row in project.rows("sales")] == [1, 2]
 
 
+def test_a_file_that_is_moved_while_it_is_read_keeps_no_other_out(project, monkeypatch):
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    moved = project.land("sales/2.csv", sales((2, DAY, 2)))
+    read = pipeline.compute_fingerprint
+
+    def read_and_move(path: Path) -> str:
+        found = read(path)
+        if path == moved:
+            moved.rename(moved.with_name("3.csv"))
+        return found
+
+    monkeypatch.setattr(pipeline, "compute_fingerprint", read_and_move)
+    ((name, reason),) = project.load().refused
+    assert (name, reason.split(":")[0]) == ("data_raw/sales/2.csv", "still_written")
+    assert [row[0] for row in project.rows("sales")] == [1]
+    monkeypatch.undo()
+    assert project.load().refused == []
+    assert [row[0] for row in project.rows("sales")] == [1, 2]
+
+
 def test_a_rebuild_gives_up_no_file_that_it_may_not_see(project, monkeypatch):
     project.land("sales/1.csv", sales((1, DAY, 1)))
     project.land("sales/old/2.csv", sales((2, DAY, 2)))

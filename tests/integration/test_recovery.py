@@ -20,10 +20,10 @@ from lakeops.errors import UsageError
 from lakeops.ledger import load_ledger
 from lakeops.recovery import commit as mending
 from lakeops.recovery import snapshots
-from lakeops.recovery.restore import run_restore
+from lakeops.recovery.restore import find_truth_version, run_restore
 from lakeops.recovery.snapshots import create_snapshot, drop_snapshot, restore_snapshot
 from lakeops.recovery.undo import run_undo
-from lakeops.timetravel import find_table, list_pinned, list_snapshots, read_page, read_times
+from lakeops.timetravel import find_table, list_pinned, list_snapshots, open_version, read_page, read_times
 from lakeops.upkeep import list_restorable, optimize_table, vacuum_tables
 from lakeops.upkeep.retention import drop_outdated, find_outdated
 
@@ -306,6 +306,22 @@ def test_every_version_of_a_merged_table_that_is_restorable_can_be_restored(load
         wanted = [tuple(row.values())[:3] for row in read_page(table, version, 99, loaded.root, contracts).rows]
         run_restore(loaded.settings, "bronze.items", version=version, reason="test")
         assert loaded.rows("items") == sorted(wanted, key=str), version
+
+
+def test_a_version_that_a_snapshot_keeps_is_restored_though_the_layout_after_it_is_gone(loaded):
+    create_snapshot(loaded.settings, "kept")
+    path = loaded.settings.lake.bronze("bronze", "sales")
+    kept = open_table(path).version()
+    optimize_table(loaded.settings, "bronze.sales", ("sale_id",))
+    loaded.land("sales/a.csv", sales((1, DAY, 9)))
+    loaded.load()
+    age(loaded, 10)
+    vacuum_tables(loaded.settings, apply=True)
+    with pytest.raises(UsageError, match="no longer be read"):
+        open_version(path, kept + 1)
+    table = find_table(loaded.settings.lake, load_contracts(loaded.settings.models), "bronze.sales")
+    moment = read_times(path)[kept].isoformat()
+    assert find_truth_version(loaded.settings.lake, table, None, moment) == kept
 
 
 def test_a_moment_is_looked_up_in_the_changes_and_not_in_what_is_derived_from_them(loaded):

@@ -12,14 +12,18 @@ import pytest
 
 from conftest import DAY, Project, items, make_project, sales
 from lakeops import pipeline
+from lakeops.bronze import is_proven
+from lakeops.contract import load_contracts
 from lakeops.delta import get_parts, open_table
 from lakeops.errors import BronzeCommitError, LakeopsError, UsageError
+from lakeops.ledger import Ledger, load_ledger, read_entries
 from lakeops.recovery.backup import BATCH_GAP, back_up, load_generations, restore_backup
 from lakeops.recovery.doctor import Finding, find_findings
 from lakeops.recovery.repair import bring_files_back, carry_out, plan_repair, set_checkpoints_aside
 from lakeops.recovery.restore import run_restore
 from lakeops.recovery.undo import run_undo
 
+LEDGER = "ops.manifest_processed_files"
 TABLES = ("sales", "items", "items_changes", "clicks")
 
 
@@ -234,22 +238,51 @@ def test_a_ledger_with_a_hole_is_read_back_whole(shop, damage, place: int, monke
     assert describe(shop) == before
 
 
-def test_a_lost_ledger_that_no_log_can_tell_any_more_stops_the_load(shop):
-    """Upkeep trims logs after 400 days; what they proved stands in the ledger alone from then on."""
-    before = describe(shop)
-    sales_log = find_path(shop, "bronze.sales") / "_delta_log"
-    open_table(sales_log.parent).create_checkpoint()
-    for entry in sorted(sales_log.glob("*.json"))[:-1]:
+@pytest.fixture
+def trimmed(shop) -> Project:
+    """Upkeep has trimmed a log after 400 days; what it proved stands in the ledger alone from then on."""
+    log = find_path(shop, "bronze.sales") / "_delta_log"
+    open_table(log.parent).create_checkpoint()
+    for entry in sorted(log.glob("*.json"))[:-1]:
         entry.unlink()
     assert shop.load().batches == [], "nothing of it is needed while there is a ledger"
-    delete_folder(find_path(shop, "ops.manifest_processed_files"))
-    with pytest.raises(BronzeCommitError, match=r"lakeops rebuild bronze\.sales"):
-        shop.load()
-    with pytest.raises(BronzeCommitError, match="--from DIR"):
-        carry_out(shop.settings, plan_repair(shop.settings, None), [], "a drill")
-    pipeline.run_rebuild(shop.settings, ["sales"], "a drill")
-    assert shop.load().batches == []
-    assert describe(shop) == before
+    return shop
+
+
+@pytest.mark.parametrize("has_backup", [True, False])
+def test_a_lost_ledger_that_no_log_can_tell_any_more_stops_the_load(trimmed, tmp_path, has_backup: bool):
+    before = describe(trimmed)
+    back_up(trimmed.settings, tmp_path / "backup")
+    delete_folder(find_path(trimmed, LEDGER))
+    with pytest.raises(BronzeCommitError, match=r"--from DIR(.|\n)*lakeops rebuild bronze\.sales"):
+        trimmed.load()
+    assert find_wrong(trimmed)
+    if has_backup:
+        brought = bring_files_back(trimmed.settings, LEDGER, tmp_path / "backup", dry_run=False)
+        assert carry_out(trimmed.settings, plan_repair(trimmed.settings, LEDGER), brought, "a drill") == []
+    else:
+        pipeline.run_rebuild(trimmed.settings, ["sales"], "a drill")
+    assert trimmed.load().batches == []
+    assert describe(trimmed) == before
+    assert find_wrong(trimmed, deep=True) == []
+
+
+def test_a_ledger_with_a_hole_that_no_log_can_fill_is_left_as_it_is(trimmed):
+    delete_part(find_path(trimmed, LEDGER))
+    plan = plan_repair(trimmed.settings, LEDGER)
+    assert plan.mends == []
+    assert "the logs of bronze.sales no longer tell of the first loads" in plan.unproven[0]
+    assert carry_out(trimmed.settings, plan, [], "a drill") == []
+
+
+def test_a_log_that_begins_late_is_proof_enough_if_it_goes_on_from_what_is_known(trimmed):
+    """The last version that the ledger names may be of the table as it was before it was rebuilt."""
+    contracts, ledger = load_contracts(trimmed.settings.models), load_ledger(trimmed.settings.lake)
+    contract, truth = contracts.get_table("sales"), open_table(find_path(trimmed, "bronze.sales"))
+    known = ledger.batches["sales"]
+    entries = [entry._replace(bronze_version=99) for entry in read_entries(trimmed.settings.lake)]
+    assert is_proven(truth, contract, Ledger(entries))
+    assert not is_proven(truth, contract, Ledger([entry for entry in entries if (entry.batch_id or 0) < known]))
 
 
 def test_a_damaged_checkpoint_is_not_needed(shop):

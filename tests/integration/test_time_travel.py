@@ -261,6 +261,13 @@ def test_a_table_that_was_made_anew_is_not_taken_for_that_of_the_snapshot(projec
     assert "every view of bronze.sales is left out" in said
     with duckdb.connect(str(file), read_only=True) as connection:
         assert connection.execute("select click_id from bronze.clicks").fetchall() == [(1,)]
+    shutil.rmtree(project.settings.lake.ops("manifest_processed_files"))  # read back from the logs, it is another table
+    project.load()
+    capsys.readouterr()
+    _, views = open_snapshot(project.settings.lake, contracts, snapshot, project.settings.warehouse.parent)
+    assert "bronze.clicks" in views
+    assert "main.quarantine" not in views
+    assert "the view quarantine is left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

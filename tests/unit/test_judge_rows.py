@@ -200,8 +200,8 @@ def test_aliases_new_columns_and_ignored_ones(tmp_path: Path) -> None:
     assert judge(contract, v=["7"], more=["m"]).accepted.columns == ["id", "v", "_source_row"]
 
 
-def test_what_is_derived_of_what_a_record_leaves_out_is_left_out_unless_something_came_of_it(tmp_path: Path) -> None:
-    derive = '{day: "COALESCE(local, dt)", long: "v + 1", longer: "long + 1"}'
+def test_what_is_derived_of_what_a_record_leaves_out_is_left_out_unless_its_folder_says_it(tmp_path: Path) -> None:
+    derive = '{day: "COALESCE(local, dt)", long: "COALESCE(v, 0) + 1", longer: "long + 1"}'
     kinds = {"local": "date", "v": "bigint", "day": "date", "long": "bigint", "longer": "bigint"}
     contract = make_contract(
         tmp_path,

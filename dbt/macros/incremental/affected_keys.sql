@@ -96,14 +96,14 @@
     {%- for name, answer in answers.items() -%}
         {%- set known = low.get(name, -1) -%}
         {%- set high = known if answer.high is none else answer.high -%}
-        {%- set taken_in = high -%}
+        {%- set taken_in = high -%}{#- lower than before where it is another warehouse's count -#}
         {%- if name.endswith(' touched') -%}
             {#- The loader writes touched keys before the commit that touches them. So they are recomputed at once, and
                 again until the batch is seen: in the table, in the ledger, or by a later one of any table, since there
                 is one loader at a time. A commit that only takes rows away, killed before the ledger, shows nowhere. -#}
             {%- set in_table = plan.windows[name[:-8]].high -%}
             {%- set seen = [in_table, answer.other or -1, (answer.newest or 0) - 1] | max -%}
-            {%- set taken_in = [high, seen] | min -%}
+            {%- set taken_in = [[high, seen] | min, known] | max -%}
             {%- if not plan.everything and answer.gone is not none and answer.gone > known -%}
                 {%- do plan.update({'everything': true, 'why': name[:-8] ~ ' was rebuilt'}) -%}
             {%- endif -%}
@@ -113,8 +113,7 @@
             {#- A model counts upwards only: a lower count is that of another warehouse (--defer). -#}
             {%- do plan.update({'everything': true, 'why': name ~ ' was rebuilt'}) -%}
         {%- endif -%}
-        {%- do plan.windows.update({name: {'low': known, 'high': [high, known] | max,
-                                           'taken_in': [taken_in, known] | max}}) -%}
+        {%- do plan.windows.update({name: {'low': known, 'high': [high, known] | max, 'taken_in': taken_in}}) -%}
         {#- Mostly no key vanished since: then nobody need look, nor ask for the types of the keys. -#}
         {%- do plan.vanished.update({name: answer.gone is not none and answer.gone > known}) -%}
     {%- endfor -%}

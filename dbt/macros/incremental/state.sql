@@ -22,6 +22,9 @@
     );
     create table if not exists dbt_state.tested (test_id varchar not null, through bigint not null);
     {%- if execute %}
+    {#- Of another lake in the place of the one before, no batch was tested, whatever its number. -#}
+    delete from dbt_state.tested
+    where exists (from dbt_state.revisions where lake <> lake_root() || ' ' || lake_id());
     create or replace table dbt_state.dropped_columns as
     select table_name, column_name from {{ source('ops', 'schema_history') }}
     group by all having arg_max(change, recorded_at) = 'dropped';

@@ -14,7 +14,7 @@ import polars as pl
 from lakeops.bronze.parts import take_out_keys
 from lakeops.bronze.tables import get_current, get_truth
 from lakeops.contract import Contract, Contracts
-from lakeops.delta import append, commit, get_folder, open_table, read_frame, scan_table, write_part
+from lakeops.delta import append, commit, get_folder, get_last_batch, open_table, read_frame, scan_table, write_part
 from lakeops.ledger import make_frame
 from lakeops.paths import Lake
 
@@ -60,6 +60,11 @@ def refresh_current(
         else:
             winners = _pick_winners(changes.join(keys.lazy(), on=contract.load.key, how="semi"), contract)
             older = winners.filter(pl.col("_batch_id") != batch_id)
+            if older.height and not contract.load.partial_updates:
+                held = read_frame(table, [*contract.load.key, *_PLACE])
+                older = older.join(held, on=[*contract.load.key, *_PLACE], how="anti")
+        if get_last_batch(table) == 0:  # derived anew, whole, of changes that the models have seen
+            older = older.clear()
         # A row that may have changed without being of this batch: an older snapshot holds again, a late record filled
         # what the last one left out, the contract's order is another. By `_batch_id` alone, no model would see it.
         append_touched_keys(lake, contracts, contract, older.select(contract.load.key), batch_id, "derived")

@@ -113,12 +113,23 @@ def examine_file(
         _check_unmoved(step)
     except RefusedFile as verdict:
         examined.refuse(f"{verdict}; {verdict.next_step}", table)
-    except OSError as error:
-        if str(error.filename) != str(step.landing.path):  # the disk failed, or the lake, and not this file
+    except OSError:
+        if not (reason := _find_obstacle(step.landing.path)):  # the disk failed, or the lake, and not this file
             raise
-        examined.refuse(f"no_access: {error.strerror}; let the loader's account read it", table)
+        examined.refuse(reason, table)
     examined.seconds = round(time.perf_counter() - started, 4)
     return examined
+
+
+def _find_obstacle(path: Path) -> str:
+    """Say why a raw file cannot be opened, all of whose bytes were read a moment ago; not every reader tells."""
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        return "still_written: it was moved away while it was loaded; the next run takes it where it is then"
+    except OSError as error:
+        return f"no_access: {error.strerror}; let the loader's account read it"
+    return ""
 
 
 def _get_schema(chunk: Chunk) -> pl.Schema:

@@ -29,7 +29,6 @@ from lakeops.delta import (
     scan_table,
     write_part,
 )
-from lakeops.errors import BronzeCommitError
 from lakeops.ledger import NAME, Entry, Ledger, append_entries
 from lakeops.paths import Lake
 
@@ -48,7 +47,7 @@ def heal_lake(lake: Lake, contracts: Contracts, ledger: Ledger, now: dt.datetime
 
     Raises
     ------
-    BronzeCommitError : a table cannot be read or written, or what was loaded can no longer be told.
+    BronzeCommitError : a table cannot be read or written.
     """
     mended = []
     for contract in contracts.tables:
@@ -69,14 +68,6 @@ def heal_lake(lake: Lake, contracts: Contracts, ledger: Ledger, now: dt.datetime
 def _read_back(
     lake: Lake, contracts: Contracts, contract: Contract, truth: DeltaTable, ledger: Ledger, now: dt.datetime
 ) -> list[str]:
-    if not is_proven(truth, contract, ledger):
-        # Files of which the proof was trimmed would look new, and load a second time.
-        raise BronzeCommitError(
-            "The ledger does not know every load of this table, and its log no longer begins early enough to tell.",
-            where=str(get_folder(truth) / "_delta_log"),
-            next_step=f"with a backup: lakeops repair ops.{NAME} --from DIR; from raw files, without one: "
-            f'lakeops rebuild {contract.name} --reason "…"',
-        )
     known, first = ledger.batches.get(contract.table, 0), _find_first(truth, contract, ledger)
     entries = []
     for version, proof in read_commits(get_folder(truth), range(first, truth.version() + 1)):
@@ -88,14 +79,6 @@ def _read_back(
     for entry in entries:
         ledger.add(entry)
     return [f"{contract.name}: {len(entries)} file(s) were committed and not in the ledger; read back from the log"]
-
-
-def is_proven(truth: DeltaTable, contract: Contract, ledger: Ledger) -> bool:
-    """Tell whether ledger and log together know every load of a table: upkeep trims what is old from the log."""
-    if get_last_batch(truth) <= ledger.batches.get(contract.table, 0):
-        return True
-    first = _find_first(truth, contract, ledger)
-    return (get_folder(truth) / "_delta_log" / f"{first:020d}.json").exists()
 
 
 def _find_first(truth: DeltaTable, contract: Contract, ledger: Ledger) -> int:

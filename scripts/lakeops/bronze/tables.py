@@ -9,9 +9,9 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from lakeops.contract import Column, Contract, Contracts, DataType
-from lakeops.delta import ensure_table, get_last_batch, open_table, read_arrow_type
+from lakeops.delta import ensure_table, get_folder, get_last_batch, open_table, read_arrow_type, read_commits
 from lakeops.errors import BronzeCommitError
-from lakeops.ledger import Ledger
+from lakeops.ledger import NAME, Ledger
 from lakeops.paths import Lake
 
 _LOADER_COLUMNS = (
@@ -93,7 +93,7 @@ def check_tables(lake: Lake, contracts: Contracts, ledger: Ledger, rebuild: Coll
 
     Raises
     ------
-    BronzeCommitError : a table is gone, or holds less than was committed.
+    BronzeCommitError : a table is gone, or holds less than was committed, or what was loaded can no longer be told.
     """
     if (lake.folder / ".restoring").exists():
         raise BronzeCommitError(
@@ -102,22 +102,44 @@ def check_tables(lake: Lake, contracts: Contracts, ledger: Ledger, rebuild: Coll
             next_step="run the same lakeops restore-from again",
         )
     for contract in contracts.tables:
-        known = ledger.batches.get(contract.table, 0)
-        if not known or contract.table in rebuild or contract.name in rebuild:
+        if contract.table in rebuild or contract.name in rebuild:
             continue
-        for path in (get_truth(lake, contract), lake.quarantine(contract.table)):
+        known = ledger.batches.get(contract.table, 0)
+        truth, quarantine = get_truth(lake, contract), lake.quarantine(contract.table)
+        for path in (truth, quarantine):
             is_there = DeltaTable.is_deltatable(str(path))
-            held = get_last_batch(open_table(path)) if is_there else 0
-            if is_there and (held >= known or path == lake.quarantine(contract.table)):
-                continue
-            raise BronzeCommitError(
-                "A table of the lake has lost what was committed to it.",
-                where=str(path),
-                expected=f"batches up to {known}, as the ledger has them",
-                found=f"batches up to {held}" if is_there else "no Delta table",
-                next_step="lakeops doctor says what mends it; from its raw files, without a backup, too: "
-                f'lakeops repair {contract.name} --reason "…"',
-            )
+            table = open_table(path) if is_there and path == truth else None
+            held = get_last_batch(table) if table else 0
+            if known and (not is_there or (table and held < known)):
+                raise BronzeCommitError(
+                    "A table of the lake has lost what was committed to it.",
+                    where=str(path),
+                    expected=f"batches up to {known}, as the ledger has them",
+                    found=f"batches up to {held}" if is_there else "no Delta table",
+                    next_step="lakeops doctor says what mends it; from its raw files, without a backup, too: "
+                    f'lakeops repair {contract.name} --reason "…"',
+                )
+            if table and not is_proven(table, contract, ledger):
+                # Files of which the proof was trimmed would look new, and load a second time.
+                raise BronzeCommitError(
+                    "The ledger does not know every load of this table, and its log begins too late to tell.",
+                    where=str(path),
+                    expected=f"batches up to {held}",
+                    found=f"batches up to {known} in the ledger",
+                    next_step=f"with a backup: lakeops repair ops.{NAME} --from DIR; from raw files, without one: "
+                    f'lakeops rebuild {contract.name} --reason "…"',
+                )
+
+
+def is_proven(truth: DeltaTable, contract: Contract, ledger: Ledger) -> bool:
+    """Tell whether ledger and log together know every load of a table: upkeep trims what is old from the log."""
+    known = ledger.batches.get(contract.table, 0)
+    if get_last_batch(truth) <= known:
+        return True
+    folder = get_folder(truth)
+    versions = sorted(int(file.stem) for file in (folder / "_delta_log").glob("*.json") if file.stem.isdigit())
+    # Nothing is missing from the middle of a log: what it tells of a batch that is known is followed by all later ones.
+    return versions[:1] == [0] or any(proof["batch_id"] <= known for _, proof in read_commits(folder, versions))
 
 
 def get_next_batch(lake: Lake, contracts: Contracts) -> int:

@@ -87,7 +87,7 @@ def judge_rows(
     if load.delete_when:
         own["_is_deleted"] = _find_deleted(rows, frame, contract, load.delete_when)
     if load.partial_updates:
-        own["_absent"] = _collect_absent(rows, frame, contract, header)
+        own["_absent"] = _collect_absent(rows, frame, contract, header, path_values)
     frame = frame.with_columns(**own)
     failures += _list_failures(frame, contract, {failure.column: failure.rows for failure in failures})
 
@@ -171,21 +171,25 @@ def _find_deleted(rows: pl.DataFrame, frame: pl.DataFrame, contract: Contract, c
     return found if len(found) == frame.height else found.new_from_index(0, frame.height)
 
 
-def _collect_absent(rows: pl.DataFrame, frame: pl.DataFrame, contract: Contract, header: HeaderVerdict) -> pl.Series:
+def _collect_absent(
+    rows: pl.DataFrame, frame: pl.DataFrame, contract: Contract, header: HeaderVerdict, path_values: dict[str, str]
+) -> pl.Series:
     """Return, as a JSON list by row, the columns a record leaves out: absent is not null."""
     never = [column.name for column in contract.file_columns if column.name not in rows.columns]
-    made_of = {
-        name: (set(pl.sql_expr(text).meta.root_names()), frame[name].is_null().to_list())
-        for name, text in contract.load.derive.items()
-        if name not in rows.columns
-    }
+    made_of = {}
+    for name, text in contract.load.derive.items():
+        if name not in rows.columns:
+            roots = set(pl.sql_expr(text).meta.root_names())
+            # What its folder says of it, the record says.
+            is_said = frame[name].is_not_null() if not roots.isdisjoint(path_values) else [False] * rows.height
+            made_of[name] = roots, list(is_said)
     left_out = rows["_absent"].to_list() if "_absent" in rows.columns else [None] * rows.height
     texts = []
     for place, names in enumerate(left_out):
         absent = [*(header.renames.get(name, name) for name in names or ()), *never]
-        for derived, (roots, is_null) in made_of.items():
-            # Nor does it say anything of a column that is made of one it leaves out, unless something came of it.
-            if is_null[place] and roots.intersection(absent):
+        for derived, (roots, is_said) in made_of.items():
+            # Nor does it say anything of a column that is made of one it leaves out.
+            if not is_said[place] and roots.intersection(absent):
                 absent.append(derived)
         texts.append(json.dumps(absent))
     return pl.Series(texts, dtype=pl.String)

@@ -79,8 +79,8 @@ def _pick_unit(path: Path) -> str | None:
     ):
         batches = [file.iter_batches(ROWS_PER_CHUNK, columns=names) for file in (fine, coarse)]
         for exact, cut in zip(*batches, strict=True):
-            for name in names:
-                nanoseconds, microseconds = (_get_physical(batch.column(name)) for batch in (exact, cut))
+            for pair in zip(exact.columns, cut.columns, strict=True):
+                nanoseconds, microseconds = (_get_physical(column) for column in pair)
                 fits &= bool((nanoseconds // 1000 == microseconds).all())
                 is_whole &= bool((nanoseconds - microseconds * 1000 == 0).all())  # both wrap in the same way
     if not fits and not is_whole:
@@ -134,6 +134,8 @@ def _make_chunk(data: pa.Table, first: int) -> Chunk:
     numbers = pl.int_range(first, first + data.num_rows, dtype=pl.Int64, eager=True)
     rows = pl.DataFrame(pl.from_arrow(data)).with_columns(numbers.alias(SOURCE_ROW))
     for column in rows.select(cs.nested()):
+        if "Date" not in str(column.dtype):
+            continue
         try:
             column.to_list()  # as it is made JSON of
         except (ValueError, OverflowError) as error:

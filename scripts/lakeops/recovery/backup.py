@@ -174,7 +174,7 @@ def restore_backup(settings: Settings, folder: Path, at: str | None, reason: str
     """
     started = time.monotonic()
     lake, contracts = settings.lake, load_contracts(settings.models)
-    generation = _pick(folder, at)
+    generation = pick_generation(folder, at)
     with lock_lake(lake):
         _check_may_replace(lake, contracts)
         now = dt.datetime.now(dt.UTC)
@@ -213,7 +213,13 @@ def bring_back(folder: Path, generation: Generation, name: str, target: Path) ->
     return True
 
 
-def _pick(folder: Path, at: str | None) -> Generation:
+def pick_generation(folder: Path, at: str | None) -> Generation:
+    """Return the generation of a name, or the newest; no other is read.
+
+    Raises
+    ------
+    UsageError : there is no such generation, or it cannot be read.
+    """
     files = _list_generations(folder)
     for file in reversed(files):
         if at in (None, file.stem):

@@ -17,7 +17,7 @@ import duckdb
 import polars as pl
 from filelock import FileLock, Timeout
 
-from lakeops.bronze.tables import get_current, get_truth
+from lakeops.bronze.tables import get_current, get_truth, is_proven
 from lakeops.contract import Contract, Contracts, load_contracts
 from lakeops.delta import get_last_batch, open_table, scan_table
 from lakeops.errors import LakeopsError
@@ -152,6 +152,8 @@ def find_fault(place: Place, health: Health, ledger: Ledger | None) -> str:
         return f"{len(gone)} data file(s) are missing or damaged: {', '.join(gone[:NAMES_SHOWN])}{rest}"
     if place.role == "truth" and known > (health.batch or 0):
         return f"batches up to {health.batch}, and the ledger knows of {known}"
+    if place.role == "truth" and ledger and not is_proven(open_table(place.path), place.contract, ledger):
+        return f"batches up to {health.batch}, the ledger knows of {known}, and the log no longer tells of the rest"
     if place.role == "truth" and ledger and known == health.batch:
         expected = count_expected(ledger, place.contract)
         if health.rows != expected:

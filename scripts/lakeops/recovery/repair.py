@@ -27,7 +27,7 @@ from lakeops.ledger import NAME, Entry, Ledger
 from lakeops.maintenance import Operation, record_operations
 from lakeops.paths import Lake
 from lakeops.raw import compute_fingerprint, make_landing
-from lakeops.recovery.backup import Generation, bring_back, load_generations
+from lakeops.recovery.backup import Generation, bring_back, pick_generation
 from lakeops.recovery.doctor import Place, find_deficits, find_fault, list_places, read_ledger
 from lakeops.recovery.health import LOG, Health, examine_table, read_entry
 from lakeops.settings import Settings
@@ -100,15 +100,13 @@ def bring_files_back(settings: Settings, table: str | None, backup: Path, *, dry
     BronzeCommitError : a file of the backup is not what it was, or the lake cannot be written.
     """
     lake, contracts = settings.lake, load_contracts(settings.models)
-    generations = load_generations(backup)
-    if not generations:
-        raise UsageError("There is no backup in this folder.", where=str(backup), next_step="name another one")
+    generation = pick_generation(backup, None)
     wanted = []
     with lock_lake(lake):
         for place in _choose(list_places(lake, contracts), table):
-            wanted += _list_wanted(lake, place, generations[-1])
+            wanted += _list_wanted(lake, place, generation)
         for name in [] if dry_run else wanted:
-            bring_back(backup, generations[-1], name, lake.folder / name)
+            bring_back(backup, generation, name, lake.folder / name)
     return wanted
 
 
@@ -157,8 +155,8 @@ def plan_repair(settings: Settings, table: str | None) -> Repair:
         fault = find_fault(place, health, ledger)
         if fault:
             repair.mends.append(_plan_mend(place, health, fault))
-    ledger_is_mended = any(mend.place.path.name == NAME for mend in repair.mends)
-    if ledger is None and not (ledger_is_mended and len(chosen) == 1):
+    _keep_proof(lake, contracts, repair)
+    if ledger is None and [place.path.name for place in chosen] != [NAME]:
         raise BronzeCommitError(
             "The ledger cannot be read; nothing else can be proven without it.",
             where=str(lake.ops(NAME)),
@@ -195,6 +193,8 @@ def carry_out(settings: Settings, repair: Repair, brought: list[str], reason: st
     ------
     BronzeCommitError : a step did not happen; the same command goes on there.
     """
+    if repair.unproven and not (repair.mends or repair.reload or brought):
+        return []  # all that is wrong stays so, and the lake may not be fit to be opened
     started = time.monotonic()
     lake = settings.lake
     with lock_lake(lake):
@@ -278,6 +278,24 @@ def _choose(places: list[Place], table: str | None) -> list[Place]:
             next_step="without a name, lakeops repair looks at all of them",
         )
     return chosen
+
+
+def _keep_proof(lake: Lake, contracts: Contracts, repair: Repair) -> None:
+    """Leave a ledger as it is that no log could tell again: moved aside, it would have old files load a second time."""
+    for mend in [mend for mend in repair.mends if mend.place.path.name == NAME and mend.aside == [""]]:
+        truths = [(contract, get_truth(lake, contract)) for contract in contracts.tables]
+        untold = [
+            contract.name
+            for contract, path in truths
+            if examine_table(path).is_whole and not is_proven(open_table(path), contract, Ledger([]))
+        ]
+        if untold:
+            repair.mends.remove(mend)
+            repair.unproven.append(
+                f"{mend.place.name}: the logs of {', '.join(untold)} no longer tell of the first loads; with a backup: "
+                f"lakeops repair {mend.place.name} --from DIR; without one, move {mend.place.path} away, then: lakeops "
+                f"rebuild {' '.join(untold)}"
+            )
 
 
 def _plan_mend(place: Place, health: Health, fault: str) -> Mend:

@@ -144,10 +144,21 @@ def find_truth_version(lake: Lake, table: Table, version: int | None, timestamp:
 
 
 def _step_over_layout(path: Path, version: int) -> int:
-    """Return the newest version that has the rows of this one: its files stay when vacuum takes those of this one."""
-    while _is_layout_only(path / "_delta_log" / f"{version + 1:020d}.json"):
-        version += 1
-    return version
+    """Return a version that has the rows of this one and can be read; this one, if none can.
+
+    Vacuum takes the files of this one and leaves those of the layout after it, or, where a snapshot names this one, the
+    other way round.
+    """
+    same = version
+    while True:
+        try:
+            open_version(path, same)
+        except UsageError:
+            if not _is_layout_only(path / "_delta_log" / f"{same + 1:020d}.json"):
+                return version
+            same += 1
+        else:
+            return same
 
 
 def _is_layout_only(file: Path) -> bool:

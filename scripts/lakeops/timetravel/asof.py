@@ -109,7 +109,11 @@ def open_snapshot(lake: Lake, contracts: Contracts, snapshot: Snapshot, folder: 
     for contract in contracts.tables:
         if contract not in tables and _get_paths(lake, contract) & versions.keys():
             say(f"warning: every view of {contract.name} is left out with it")
-    records = tuple(r for r in contracts.records if r.name == "quarantine" or lake.ops(r.name) in versions)
+    records = tuple(r for r in contracts.records if lake.ops(r.name) in versions)
+    if {lake.ops(name) for name in ("manifest_processed_files", "quarantine_resolutions")} <= versions.keys():
+        records += (contracts.get_record("quarantine"),)  # a view on these, and no table
+    else:
+        say("warning: the view quarantine is left out with it")
     views = define_views(lake, Contracts(tables, records), versions, columns)
     for path, version in versions.items():
         if path.parent == lake.gold("x").parent:

@@ -160,16 +160,17 @@ def _can_begin(plan: LogPlan) -> bool:
     if begin is None:  # only leftovers are to go
         return True
     expected = {life.path for life in read_log(plan.table.path).lives if life.covers(begin)}
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "_delta_log"
-        copy.mkdir()
-        for file in (plan.table.path / "_delta_log").glob(f"{begin:020d}.*"):
-            shutil.copyfile(file, copy / file.name)
-        try:
+    try:
+        # Beside the log, on the lake's disk; vacuum takes it for left over, should it stay.
+        with tempfile.TemporaryDirectory(prefix=".log-", dir=plan.table.path) as folder:
+            copy = Path(folder) / "_delta_log"
+            copy.mkdir()
+            for file in (plan.table.path / "_delta_log").glob(f"{begin:020d}.*"):
+                shutil.copyfile(file, copy / file.name)
             found = set(get_parts(DeltaTable(folder, version=begin))["path"])
             fault = "" if found == expected else "it names other data files than the log does"
-        except (DeltaError, OSError) as error:
-            fault = " ".join(str(error).split())[:200]
+    except (DeltaError, OSError) as error:
+        fault = " ".join(str(error).split())[:200]
     if fault:
         say(f"warning: the log of {plan.table.name} is not trimmed: its checkpoint {begin} cannot be used: {fault}")
     return not fault
