@@ -48,13 +48,13 @@ def iter_nodes(*rooms: str) -> Iterator[ast.AST]:
 
 
 def collect_file_reasons() -> set[str]:
-    """Return the reasons in `RefusedFile(reason, …)` and `_refuse_header(reason, …)`, and the begin of `no_file: …`."""
+    """Return the reasons in `RefusedFile(reason, …)` and `_refuse_header(reason, …)`, and begins like `no_file: …`."""
     found: set[str] = set()
     for node in iter_nodes("raw/*.py", "bronze/*.py", "judge/*.py"):
         match node:
             case ast.Call(func=ast.Name(id="RefusedFile" | "_refuse_header"), args=[first, *_]):
                 found.update(iter_strings(first))
-    for node in iter_nodes("raw/landing.py"):
+    for node in iter_nodes("raw/landing.py", "bronze/examine.py", "bronze/load.py"):
         for text in iter_strings(node) if isinstance(node, ast.expr) else ():
             if found_code := re.match(r"([a-z]+(?:_[a-z]+)+): ", text):
                 found.add(found_code[1])

@@ -249,7 +249,7 @@ def test_a_failing_test_of_severity_error_stops_the_job_and_says_where_to_look(d
     said = demo.run("lakeops incremental", expect=13).stderr
     assert "no_sale_may_exist" in said
     assert "fct_sales" in said
-    shown = re.search(r'duckdb (\S+) "(from \S+)"', said)
+    shown = re.search(r'duckdb -readonly (\S+) "(from \S+)"', said)
     assert shown, said
     assert len(demo.query(shown[2])) == 2
     test.unlink()

@@ -183,7 +183,9 @@ def test_a_relationship_of_a_source_is_recorded_with_the_table_that_holds_the_re
     tests = [
         f"relationships: {{arguments: {{to: {one}, field: customer_id}}, config: {{severity: warn}}}}" for one in to
     ]
-    contract.write_text(text.replace("data_tests: [not_null]", f"data_tests: [not_null, {', '.join(tests)}]", 1))
+    assert text.index("- not_null\n") < text.index("- name: natural_key"), "the first is that of customers.customer_id"
+    more = "".join(f"              - {test}\n" for test in tests)
+    contract.write_text(text.replace("- not_null\n", f"- not_null\n{more}", 1))
     shop.run("dbt test -s source:bronze.customers,test_name:relationships", folder="dbt", LAKEOPS_TEST_SCOPE="new")
     contract.write_text(text)
     found = shop.query(
