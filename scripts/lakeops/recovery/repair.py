@@ -294,7 +294,7 @@ def _keep_proof(lake: Lake, contracts: Contracts, repair: Repair) -> None:
             repair.unproven.append(
                 f"{mend.place.name}: the logs of {', '.join(untold)} no longer tell of the first loads; with a backup: "
                 f"lakeops repair {mend.place.name} --from DIR; without one, move {mend.place.path} away, then: lakeops "
-                f"rebuild {' '.join(untold)}"
+                f'rebuild {" ".join(untold)} --reason "…"'
             )
 
 
