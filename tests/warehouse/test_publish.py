@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Clone
+from conftest import Clone, Project
+from lakeops.errors import DbtError
+from lakeops.publish import switch_readers
 
 STORES = "store_id,store_code,name,channel,region,state,latitude,longitude,open_dt,close_dt"
 ORDERS = (
@@ -167,7 +169,7 @@ def test_a_reader_that_keeps_its_file_open_is_in_nobodys_way(shop: Clone):
         cwd=shop.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
-        for quantity in range(30, 40):
+        for quantity in (30, 31):
             reader.stdin.write(ask)
             reader.stdin.flush()
             assert reader.stdout.readline().strip() == "5"
@@ -207,3 +209,15 @@ def test_a_warehouse_whose_name_needs_quotes_is_published(shop: Clone):
     elsewhere = {"LAKEOPS_WAREHOUSE": str(shop.root / "duckdb" / "my-lake.duckdb")}
     shop.run("lakeops incremental", **elsewhere)
     assert shop.query("select count(*) > 0 from gold.v_daily_sales", warehouse=SERVING) == [["true"]]
+
+
+def test_a_view_of_what_is_not_published_is_named_and_readers_keep_their_file(project: Project):
+    project.load()
+    serving = project.settings.serving
+    switch_readers(project.settings, {}, {})
+    before = serving.read_bytes()
+    views = {"gold.v_orders": 'create view gold.v_orders as select * from "warehouse"."silver"."silver_orders"'}
+    with pytest.raises(DbtError, match=r"(?s)what is not published.*gold\.v_orders.*materialized='table'"):
+        switch_readers(project.settings, {}, views)
+    assert serving.read_bytes() == before
+    assert [file.name for file in serving.parent.iterdir() if file.name.startswith(".")] == []

@@ -1,13 +1,15 @@
 {{ config(unique_key=['product_id'], meta={'affected_by': [{'source': 'products', 'changes': true}]}) }}
 {%- set attributes = ['sku', 'name', 'category', 'subcategory', 'list_price', 'currency', 'is_discontinued',
     'introduced_dt', 'discontinued_dt'] %}
+{#- Without a day it holds since ever, as does what is dated so: `greatest` passes over null. -#}
+{%- set since = "greatest(effective_dt, date '1900-01-01')" %}
 {%- set deletes = execute and get_contract('products').config.meta.load.delete_when %}
 
 -- Versions are read off the history of changes, not off what a run happened to see: they can be rebuilt at any time.
 with last_of_day as (
     select * from {{ source('bronze', 'products_changes') }}
     where {{ is_affected() }}
-    qualify {{ is_latest('products', per=['effective_dt']) }}
+    qualify {{ is_latest('products', per=[since]) }}
 ),
 
 states as (
@@ -22,7 +24,7 @@ states as (
         coalesce(is_discontinued, false) as is_discontinued,
         introduced_dt,
         discontinued_dt,
-        effective_dt,
+        {{ since }} as effective_dt,
         -- The column is there only while the contract says what deletes a product.
         {{ 'coalesce(_is_deleted, false)' if deletes else 'false' }} as is_deleted,
         _batch_id
@@ -35,7 +37,7 @@ turns as (
         *,
         case when not is_deleted then row({{ attributes | join(', ') }}) end as state
     from states
-    window by_product as (partition by product_id order by effective_dt nulls first)
+    window by_product as (partition by product_id order by effective_dt)
     qualify row_number() over by_product = 1 or state is distinct from lag(state) over by_product
 ),
 
@@ -46,7 +48,7 @@ ended as (
         row_number() over by_product = 1 as is_first,
         lead(effective_dt) over by_product as valid_to
     from turns
-    window by_product as (partition by product_id order by effective_dt nulls first)
+    window by_product as (partition by product_id order by effective_dt)
 ),
 
 dated as (
@@ -58,7 +60,7 @@ dated as (
         lag(list_price) over by_product as previous_list_price
     from ended
     where not is_deleted
-    window by_product as (partition by product_id order by effective_dt nulls first)
+    window by_product as (partition by product_id order by effective_dt)
 )
 
 select

@@ -15,6 +15,7 @@ with returned as (
     select
         returns.*,
         orders.order_dt_local as order_date,
+        {{ utc_day('orders.order_ts') }} as order_day,
         orders.customer_id,
         orders.store_id,
         greatest(returns._batch_id, orders._batch_id) as newest_batch_id
@@ -41,7 +42,7 @@ select
     returned.return_ts,
     returned.quantity,
     returned.reason,
-    date_diff('day', returned.order_date, returned.return_dt) as days_after_order,
+    date_diff('day', returned.order_day, returned.return_dt) as days_after_order,
     returned.has_known_order,
     customers.customer_id is not null as has_known_customer,
     products.product_key is not null as has_known_product,

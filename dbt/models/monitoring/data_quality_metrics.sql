@@ -174,7 +174,8 @@ batches as (
     select
         table_name,
         batch_id,
-        max(max(max_business_date)) over (
+        -- A day to come is mistyped, and would make all that comes after it late.
+        max(max(max_business_date) filter (max_business_date <= {{ utc_day('recorded_at') }} + 1)) over (
             partition by table_name order by batch_id rows between unbounded preceding and 1 preceding
         ) as newest_before
     from {{ source('ops', 'manifest_processed_files') }}

@@ -3,6 +3,13 @@
 with today as (
     select max(last_order_date) as date from {{ ref('dim_customer') }}
     where last_order_date <= {{ utc_day('now()') }} + 1
+),
+
+-- Orders in a currency without a rate have no value, and must not make the others' average smaller.
+rated as (
+    select customer_key, count(net_aud) as orders
+    from {{ ref('customer_orders') }}
+    group by all
 )
 
 select
@@ -21,7 +28,8 @@ select
     date_diff('day', customers.last_order_date, today.date) as days_since_last_order,
     customers.orders,
     customers.lifetime_value_aud,
-    {{ aud_per('customers.lifetime_value_aud', 'customers.orders') }} as aud_per_order
+    {{ aud_per('customers.lifetime_value_aud', 'rated.orders') }} as aud_per_order
 from {{ ref('dim_customer') }} as customers
 cross join today
+left join rated using (customer_key)
 where customers.customer_key <> {{ unknown_key() }}

@@ -12,17 +12,17 @@ with sold as (
 ),
 
 returned as (
-    select products.product_id, cast(sum(returns.quantity) as bigint) as units_returned
+    select products.product_id, cast(sum(returns.quantity) filter (returns.is_valid_quantity) as bigint) as units_returned
     from {{ ref('fct_returns') }} as returns
     join {{ ref('dim_product') }} as products using (product_key)
     group by all
 ),
 
--- A product that was deleted is shown as it was last.
+-- A product that was deleted is shown as it was last; one whose next price is announced, as it is today.
 newest as (
     select *, count(*) over (partition by product_id) - 1 as changes
     from {{ ref('dim_product') }}
-    qualify row_number() over (partition by product_id order by valid_from desc) = 1
+    qualify row_number() over (partition by product_id order by valid_from <= {{ utc_day('now()') }} desc, valid_from desc) = 1
 )
 
 select

@@ -2,6 +2,7 @@
 with paid as (
     select order_id, product_id, sum(net_aud) as net_aud, sum(quantity) as quantity
     from {{ ref('fct_sales') }}
+    where is_valid_quantity
     group by all
 )
 
@@ -19,7 +20,10 @@ select
     stores.region,
     returns.reason,
     returns.quantity,
-    {{ aud_per('returns.quantity * paid.net_aud', 'paid.quantity') }} as net_aud
+    -- Nobody is paid back for more than was bought.
+    case when returns.is_valid_quantity then
+        {{ aud_per('least(returns.quantity, paid.quantity) * paid.net_aud', 'paid.quantity') }}
+    end as net_aud
 from {{ ref('fct_returns') }} as returns
 join {{ ref('dim_product') }} as products using (product_key)
 join {{ ref('dim_store') }} as stores using (store_key)

@@ -7,8 +7,8 @@ select
     readings.shelf_id as shelf,
     concat_ws(
         ', ',
-        case when readings.has_temperature_anomaly then 'impossible temperature' end,
-        case when readings.has_humidity_anomaly then 'impossible humidity' end,
+        case when readings.has_temperature_anomaly then 'impossible or missing temperature' end,
+        case when readings.has_humidity_anomaly then 'impossible or missing humidity' end,
         case when readings.is_hot then 'too hot' end,
         case when readings.is_low_battery then 'low battery' end
     ) as what,

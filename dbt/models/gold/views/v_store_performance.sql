@@ -3,6 +3,7 @@ with sold as (
         store_key,
         cast(date_trunc('month', date) as date) as month,
         count(distinct order_id) as orders,
+        count(distinct order_id) filter (net_aud is not null) as rated_orders,
         cast(sum(quantity) as bigint) as units,
         cast(sum(net_aud) as decimal(28, 4)) as net_aud
     from {{ ref('fct_sales') }}
@@ -13,7 +14,7 @@ returned as (
     select
         store_key,
         cast(date_trunc('month', order_date) as date) as month,
-        cast(sum(quantity) as bigint) as units_returned
+        cast(sum(quantity) filter (is_valid_quantity) as bigint) as units_returned
     from {{ ref('fct_returns') }}
     where order_date is not null
     group by all
@@ -40,7 +41,7 @@ select
     compared.orders,
     compared.units,
     compared.net_aud,
-    {{ aud_per('compared.net_aud', 'compared.orders') }} as net_aud_per_order,
+    {{ aud_per('compared.net_aud', 'compared.rated_orders') }} as net_aud_per_order,
     compared.net_aud_month_before,
     round(100 * (compared.net_aud / nullif(compared.net_aud_month_before, 0) - 1), 1) as growth_pct,
     coalesce(returned.units_returned, 0) as units_returned,
