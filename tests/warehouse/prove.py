@@ -1,35 +1,46 @@
-"""The proof at length behind `make prove`: hundreds of sequences, others every time, and a build killed everywhere.
+"""The proof at length behind `make prove`: hundreds of drawn sequences, and a build killed before each statement.
 
-Prints a line per 15 sequences and, at the end, what was counted. Exits with 1 if anything differs,
-after Hypothesis has looked for the shortest sequence that shows it.
+It takes hours, so it is cut into parts of some ten minutes, each kept in `runbooks/records/prove.jsonl` when it is
+done: stopped and typed again, it goes on with the parts that the code of today lacks. Prints a line per part and, at
+the end, what was counted. Exits with 1 if anything differs, after Hypothesis has looked for the shortest sequence that
+shows it.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import hashlib
+import json
 import multiprocessing
 import os
 import random
 import sys
 import tempfile
-import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, seed, settings
 
+from conftest import ROOT
 from warehouse.killed_builds import kill_builds
 from warehouse.landings import Action, describe, sequences
 from warehouse.plain_python import Shop
 from warehouse.workshop import Workshop
 
+RECORD = ROOT / "runbooks" / "records" / "prove.jsonl"
 SEQUENCES = 300
-# As many a workshop carries out before it is made anew, and a line is printed.
+# As many a workshop carries out before it is made anew.
 PART = 15
+# The kills of each part are so many statements apart.
+KILL_PARTS = 10
 MODELS_AT_LEAST = 20
+# What a difference would be the fault of: what is proved, and what draws and carries out.
+PROVED = ("dbt/macros", "dbt/models", "dbt/seeds", "dbt/dbt_project.yml", "scripts/lakeops", "constraints.txt")
+PROVED_WITH = ("landings.py", "workshop.py", "killed_builds.py", "plain_python.py", "prove.py")
 
 
 def find_faults(actions: list[Action], results: list[dict[str, Any]]) -> list[str]:
@@ -50,6 +61,7 @@ def find_faults(actions: list[Action], results: list[dict[str, Any]]) -> list[st
                 told += [said for said in result.get("recomputed", []) if _get_cause(said) not in rebuilt]
             is_whole = action == ("build",) and not result.get("killed")
             may_recompute = action[3:] == (True,) or (may_recompute and not is_whole)
+            rebuilt = set() if is_whole else rebuilt
         elif action[0] == "rebuild":
             rebuilt |= {f"bronze.{action[1]} was rebuilt", f"bronze.{action[1]}_changes was rebuilt"}
         elif action[0] == "compare":
@@ -77,8 +89,8 @@ def find_wrong_sales(expected: list[list[object]], found: list[list[object]]) ->
     ]
 
 
-def prove(share: int, start: int) -> Counter[str]:
-    """Carry out so many sequences, drawn from a seed; returns what was counted.
+def prove(start: int) -> Counter[str]:
+    """Carry out a part's sequences, drawn from a seed; returns what was counted.
 
     Raises
     ------
@@ -88,7 +100,7 @@ def prove(share: int, start: int) -> Counter[str]:
     with tempfile.TemporaryDirectory(prefix="lakeops-prove-") as folder, Workshop(Path(folder)) as workshop:
 
         @seed(start)
-        @settings(max_examples=share, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=PART, database=None, deadline=None, suppress_health_check=list(HealthCheck))
         @given(sequences(workshop.models))
         def carry_out(actions: list[Action]) -> None:
             if not multiprocessing.parent_process().is_alive():
@@ -106,64 +118,89 @@ def prove(share: int, start: int) -> Counter[str]:
     return counts
 
 
-def kill_everywhere() -> int:
-    """Kill a build before each of its statements, and build again; returns how many builds were killed.
+def kill_everywhere(part: int) -> Counter[str]:
+    """Kill a build before every so many-th of its statements, and build again; returns how many builds were killed.
 
     Raises
     ------
     AssertionError : the build after a kill did not make good for it.
     """
     with tempfile.TemporaryDirectory(prefix="lakeops-prove-") as folder, Workshop(Path(folder)) as workshop:
-        kills, faults = kill_builds(workshop, lambda statements: list(range(1, len(statements) + 1)))
+        kills, faults = kill_builds(workshop, lambda statements: list(range(1, len(statements) + 1))[part::KILL_PARTS])
         assert not faults, "\n".join(faults)
-        return kills
+        return Counter(kills=kills)
 
 
-def tell(counts: Counter[str]) -> str:
-    """Say what was counted."""
+def identify_code() -> str:
+    """Return a name for what is proved, the same as long as none of it changes."""
+    places = [ROOT / place for place in PROVED] + [Path(__file__).with_name(name) for name in PROVED_WITH]
+    files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*"))]
+    kept = sorted(file for file in files if file.suffix in (".py", ".sql", ".yml", ".csv", ".txt"))
+    parts = (f"{file.relative_to(ROOT)}:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in kept)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def read_parts(code: str) -> list[dict[str, Any]]:
+    """Return what was recorded of one state of the code, oldest first."""
+    lines = RECORD.read_text(encoding="utf-8").splitlines() if RECORD.exists() else []
+    return [part for line in lines if (part := json.loads(line))["code"] == code]
+
+
+def tell(parts: list[dict[str, Any]]) -> str:
+    """Say what came of parts, all together."""
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(part["counts"])
     loads = sum(counts[verb] for verb in ("load", "reload", "rebuild", "replay"))
     mended = sum(counts[verb] for verb in ("undo", "go-back", "restore"))
     builds = counts["build"] + counts["settle"]
+    differences = sum(bool(part["fault"]) for part in parts)
     return (
         f"{counts['sequences']} sequences, {counts['land']:,} landings, {loads:,} loads, {mended:,} undos "
-        f"and restores, and {builds:,} builds "
-        f"({counts['killed']:,} killed), {counts['compare']:,} full refreshes, {counts['rows']:,} rows compared"
+        f"and restores, {builds:,} builds ({counts['killed']:,} killed), {counts['compare']:,} full refreshes, "
+        f"{counts['rows']:,} rows compared; one build killed in {counts['kills']:,} places: {differences} differences"
     )
+
+
+def _wait(part: Future[Counter[str]]) -> tuple[Counter[str], str]:
+    """Return what a part counted and what differed; raise what stopped it for another reason."""
+    try:
+        return part.result(), ""
+    except (OSError, BrokenProcessPool):
+        raise
+    except Exception as error:
+        return Counter(), "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
 def main() -> None:
-    """Share the work among all cores, and say what came of them."""
+    """Share the parts that lack among all cores, keep what comes of each, and say what came of all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sequences", type=int, default=SEQUENCES)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="to see it again")
-    parser.add_argument("--no-kills", dest="kills", action="store_false", help="only the sequences")
+    parser.add_argument("--seed", type=int, help="carry out one part that was recorded again, and record nothing")
     wanted = parser.parse_args()
-    workers = os.cpu_count() or 1
-    started = time.monotonic()
-    counts: Counter[str] = Counter()
-    kills = differences = 0
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        killing = pool.submit(kill_everywhere) if wanted.kills else None
-        shares = [min(PART, wanted.sequences - begin) for begin in range(0, wanted.sequences, PART)]
-        parts = [pool.submit(prove, share, wanted.seed + number) for number, share in enumerate(shares)]
-        for part in parts:
-            if error := part.exception():
-                differences += 1
-                print("\n".join([str(error), *getattr(error, "__notes__", [])]), file=sys.stderr)
-                continue
-            counts += part.result()
-            print(tell(counts), flush=True)
-        if killing and (error := killing.exception()):
-            differences += 1
-            print(error, file=sys.stderr)
-        elif killing:
-            kills = killing.result()
-    minutes = (time.monotonic() - started) / 60
-    print(
-        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}: {tell(counts)}, one build killed in {kills:,} places: {differences} "
-        f"differences; seed {wanted.seed}, {workers} cores, {minutes:.0f} minutes"
-    )
-    sys.exit(differences > 0)
+    if wanted.seed is not None:
+        print(dict(prove(wanted.seed)))
+        return
+    code = identify_code()
+    parts = read_parts(code)
+    lacking = SEQUENCES // PART - sum(part["seed"] is not None for part in parts)
+    kills = set(range(KILL_PARTS)) - {part["kill_part"] for part in parts}
+    drawn = random.SystemRandom()
+    with ProcessPoolExecutor(os.cpu_count() or 1, multiprocessing.get_context("spawn")) as pool:
+        seeds = [drawn.randrange(1 << 32) for _ in range(lacking)]
+        running = {pool.submit(prove, start): {"seed": start, "kill_part": None} for start in seeds}
+        running |= {pool.submit(kill_everywhere, part): {"seed": None, "kill_part": part} for part in sorted(kills)}
+        for done in as_completed(running):
+            counts, fault = _wait(done)
+            at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+            parts.append({"at": at, "code": code, **running[done], "counts": dict(counts), "fault": fault})
+            with RECORD.open("a", encoding="utf-8") as record:
+                record.write(json.dumps(parts[-1], sort_keys=True) + "\n")
+            if fault:
+                print(fault, file=sys.stderr)
+            print(tell(parts), flush=True)
+    days = sorted({part["at"][:10] for part in parts})
+    print(f"{' to '.join(dict.fromkeys((days[0], days[-1])))}, code {code}: {tell(parts)}")
+    sys.exit(any(part["fault"] for part in parts))
 
 
 if __name__ == "__main__":
