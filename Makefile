@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-RAW ?= data_raw
+RAW ?= $(or $(LAKEOPS_RAW),data_raw)
 OUT ?= report.html
 METRICS ?= lakeops.prom
 BENCH ?=
@@ -61,7 +61,7 @@ test: env ## All tests, on real Delta, DuckDB and dbt
 crashtest: env ## The long crash test: every change and write, and 500 kills at random (an hour)
 	@PYTHONPATH=scripts:tests $(BIN)/python -m integration.crash_long
 
-prove: env ## Incremental = full: 300 sequences of landings and builds, others every time (two hours)
+prove: env ## Incremental = full: 300 drawn sequences, and a build killed everywhere (3 to 6 core hours; goes on where it was stopped)
 	@PYTHONPATH=scripts:tests $(BIN)/python -m warehouse.prove
 
 $(VENV)/.installed-bench: $(VENV)/.installed

@@ -102,6 +102,7 @@ class Facts:
     storage : one mapping for each table: layer, table, rows, files, bytes (of the newest version), bytes_on_disk.
     published_at : when readers were last switched over; None if never.
     untested : None where dbt has not written its manifest yet, or not all of it.
+    look : what to type to see where dbt keeps the rows of failed tests.
     """
 
     target: str
@@ -114,6 +115,7 @@ class Facts:
     warehouse_bytes: int
     published_at: dt.datetime | None
     untested: Untested | None
+    look: str
 
 
 def collect_facts(settings: Settings, now: dt.datetime) -> Facts:
@@ -146,6 +148,7 @@ def collect_facts(settings: Settings, now: dt.datetime) -> Facts:
         warehouse.stat().st_size if warehouse.exists() else 0,
         dt.datetime.fromtimestamp(serving.stat().st_mtime, dt.UTC) if serving.exists() else None,
         find_untested(settings.dbt_project / "target" / "manifest.json"),
+        settings.ask("select test_name, failures_relation from dbt_test_results where failures > 0"),
     )
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -28,7 +29,7 @@ def lock_lake(lake: Lake) -> Iterator[None]:
     Raises
     ------
     LockedError : another process holds it; the message names it.
-    BronzeCommitError : the lake cannot be written.
+    BronzeCommitError : the lake cannot be written, or something else failed on the disk while it was held.
     """
     try:
         lake.folder.mkdir(parents=True, exist_ok=True)
@@ -49,9 +50,11 @@ def lock_lake(lake: Lake) -> Iterator[None]:
             next_step="wait for it to end, then run the command again; it will load what is left",
         ) from error
     except OSError as error:
+        place = str(error.filename or lake.folder)
+        is_ours = Path(place).is_relative_to(lake.folder)
         raise BronzeCommitError(
-            "The lake cannot be written.",
-            where=str(lake.folder),
+            "The lake cannot be written." if is_ours else "A file outside the lake cannot be read or written.",
+            where=place,
             found=str(error),
             next_step="check the folder's rights and the disk's free space, then run the command again",
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -68,7 +69,8 @@ class Ledger:
         self._loaded: dict[str, Entry] = {}
         self._replayed: dict[str, dict[int | None, int]] = {}
         self._undone: dict[str, str | None] = {}
-        self._undone_bytes: dict[tuple[str | None, str | None], str] = {}
+        # By table and hash, once somebody took such bytes out: files they left (True) or came with since, oldest first.
+        self._undone_bytes: dict[tuple[str | None, str | None], list[tuple[str, bool]]] = {}
         self.batches: dict[str, int] = {}
         self.versions: dict[str, int] = {}
         for entry in entries:
@@ -80,6 +82,7 @@ class Ledger:
         for name, known in vars(self).items():
             setattr(other, name, dict(known))
         other._replayed = {name: dict(batches) for name, batches in self._replayed.items()}
+        other._undone_bytes = {place: list(story) for place, story in self._undone_bytes.items()}
         return other
 
     def add(self, entry: Entry) -> None:
@@ -96,10 +99,11 @@ class Ledger:
             self._replayed.pop(name, None)
         if entry.status == "undone":
             self._undone[name] = entry.file_sha256
-            self._undone_bytes[place] = name
+            self._undone_bytes.setdefault(place, []).append((name, True))
         if entry.status in ("loaded", "restored"):
             self._loaded[name] = entry
-            self._undone_bytes.pop(place, None)
+            if place in self._undone_bytes:
+                self._undone_bytes[place].append((name, False))
             if entry.status == "loaded" or self._undone.get(name) == entry.file_sha256:
                 self._undone.pop(name, None)
         if entry.table_name and entry.batch_id is not None:
@@ -124,20 +128,25 @@ class Ledger:
         """Return the batches of replays whose records are in bronze now."""
         return {batch for batches in self._replayed.values() for batch in batches}
 
-    def find_undone(self, source_file: str, table: str, sha: str | None, any_name: bool) -> str | None:
+    def find_undone(
+        self, source_file: str, table: str, sha: str | None, get_said: Callable[[str], object] | None
+    ) -> str | None:
         """Return the file that brought the same bytes when somebody took them out of bronze; None if nobody did.
 
         Parameters
         ----------
         source_file, table, sha : a file as it lies there now.
-        any_name : bytes count as the same under another file's name, too.
+        get_said : what a file's name says of its rows: under another name that says the same, bytes count as the same,
+            too; None if they never do.
         """
         if sha is None:
             return None
         if self._undone.get(source_file) == sha:
             return source_file
-        if any_name and source_file not in self._loaded:
-            return self._undone_bytes.get((table, sha))
+        if get_said and source_file not in self._loaded:
+            for twin, is_undone in reversed(self._undone_bytes.get((table, sha), [])):
+                if get_said(twin) == get_said(source_file):
+                    return twin if is_undone else None
         return None
 
     def iter_live(self) -> list[Entry]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from lakeops.delta import append
 from lakeops.errors import UsageError
 from lakeops.ledger import make_frame
 from lakeops.paths import Lake
+from lakeops.settings import get_account
 
 NAME = "maintenance_history"
 
@@ -58,7 +58,7 @@ def record_operations(
         asdict(operation)
         | {
             "details": json.dumps(operation.details, ensure_ascii=False, default=str) if operation.details else None,
-            "done_by": getpass.getuser(),
+            "done_by": get_account(),
             "done_at": now,
         }
         for operation in operations

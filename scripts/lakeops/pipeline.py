@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,10 @@ from lakeops.bronze import (
     write_off,
 )
 from lakeops.bronze import plan_load as make_plan
+from lakeops.bronze.tables import get_rebuild_mark, get_truth
 from lakeops.console import say, show_progress
 from lakeops.contract import Contract, Contracts, load_contracts
-from lakeops.delta import append
+from lakeops.delta import append, open_table, scan_table
 from lakeops.errors import (
     DbtError,
     LakeopsError,
@@ -97,6 +98,7 @@ class IncrementalOutcome:
     ----------
     published : what readers see from now on; empty where nothing was to be built; None where the gate stayed closed.
     stale : sources whose newest load is older than their contract allows, each with how old it is.
+    publishes : what passes goes to readers; else they may see already what is found wrong.
     """
 
     loads: list[LoadOutcome]
@@ -104,6 +106,7 @@ class IncrementalOutcome:
     published: list[Published] | None = None
     stale: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    publishes: bool = True
 
     def add_seconds(self, **spent: float) -> None:
         """Add to the seconds spent by step."""
@@ -133,10 +136,10 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
             landings += _list_elsewhere(settings, landings, contracts.get_table(selection.rebuild), ledger)
         plan = _plan(_take_sample(landings, settings.sample_files), contracts, ledger, selection)
         run_id = _make_run_id()
-        lost = _find_lost(landings, contracts, ledger, selection)
-        if selection.rebuild:
-            rebuilt = contracts.get_table(selection.rebuild)
-            distrust_models(settings.lake, contracts, rebuilt, get_next_batch(settings.lake, contracts))
+        rebuilt = contracts.get_table(selection.rebuild) if selection.rebuild else None
+        if rebuilt:
+            first = get_next_batch(settings.lake, contracts)
+            distrust_models(settings.lake, contracts, rebuilt, first)
         with show_progress("loading", len(plan.get_steps("load", "restate"))) as advance:
             outcome = commit_load(
                 plan,
@@ -147,9 +150,10 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
                 clock=_now,
                 on_file=advance,
             )
-        if lost:
+        # Not before: only now is it known what could be loaded.
+        if rebuilt and (lost := _find_lost(settings, rebuilt, ledger, plan, outcome, first)):
             outcome.batches.append(write_off(settings.lake, contracts, ledger, lost, run_id=run_id, now=_now()))
-            outcome.lost = [(entry.source_file, entry.rows_accepted) for entry in lost]
+            outcome.lost = [(entry.source_file, entry.rows_accepted, why) for entry, why in lost]
         if selection.reload:
             operations = _describe_reload(ledger, selection, run_id)
             record_operations(settings.lake, contracts, operations, _now())
@@ -159,7 +163,8 @@ def run_load(settings: Settings, selection: Selection = EVERYTHING) -> LoadOutco
 def run_rebuild(settings: Settings, tables: list[str], reason: str) -> list[LoadOutcome]:
     """Load bronze tables again, whole, from what their raw files hold now; they may be damaged or gone.
 
-    What lies there and cannot be read is moved aside first. Files whose raw is gone are named in the outcome's `lost`.
+    What lies there and cannot be read is moved aside first. Named in the outcome's `lost` are files whose raw is gone,
+    and refused ones of which bronze has not all rows any more.
 
     Raises
     ------
@@ -168,6 +173,7 @@ def run_rebuild(settings: Settings, tables: list[str], reason: str) -> list[Load
     from lakeops.recovery.repair import move_unreadable_aside
 
     contracts = load_contracts(settings.models)
+    settings = replace(settings, sample_files=None)  # what a sample leaves out would be given up as lost
     names = tuple(contracts.get_table(table).name for table in tables)
     check_raw(settings.raw)
     for name in names:
@@ -182,11 +188,15 @@ def run_rebuild(settings: Settings, tables: list[str], reason: str) -> list[Load
             reason=reason,
             batch_id=max(outcome.batches, default=None),
             rows_added=sum(tally.rows_accepted for tally in outcome.tables.values()),
-            details={"lost": [{"file": file, "rows": rows} for file, rows in outcome.lost]},
+            details={"lost": [{"file": file, "rows": rows, "why": why} for file, rows, why in outcome.lost]},
             seconds=time.monotonic() - started,
         )
         record_operations(settings.lake, contracts, [operation], _now())
         outcomes.append(outcome)
+        if outcome.lost:  # a copy of one, under another name, was its duplicate until now
+            more = run_load(settings, Selection(only=name, lost=names, root=settings.root))
+            outcomes += [more] if more.batches else []
+        get_rebuild_mark(settings.lake, contracts.get_table(name)).unlink(missing_ok=True)
     return outcomes
 
 
@@ -257,13 +267,31 @@ def _refuse_to_look_away(landings: list[Landing]) -> None:
         )
 
 
-def _find_lost(landings: list[Landing], contracts: Contracts, ledger: Ledger, selection: Selection) -> list[Entry]:
-    """Return the files of a table to rebuild whose raw files are gone."""
-    if selection.rebuild is None:
-        return []
-    table = contracts.get_table(selection.rebuild).table
-    here = {landing.source_file for landing in landings}
-    return [entry for entry in ledger.iter_live() if entry.table_name == table and entry.source_file not in here]
+def _find_lost(
+    settings: Settings, contract: Contract, ledger: Ledger, plan: Plan, outcome: LoadOutcome, first: int
+) -> list[tuple[Entry, str]]:
+    """Return the files of a rebuilt table that were not loaded again, each with why.
+
+    A refused file is none of them if all of its old rows are there: as after any load, they stay.
+
+    Parameters
+    ----------
+    first : the first batch that a file can have been loaded again by.
+    """
+    here, refused = {step.landing.source_file for step in plan.steps}, dict(outcome.refused)
+    rows = scan_table(open_table(get_truth(settings.lake, contract))).group_by("_source_file").len().collect()
+    held = dict(rows.iter_rows())
+    lost = []
+    for entry in ledger.iter_live():
+        name = entry.source_file
+        if entry.table_name != contract.table or (entry.rows_batch or 0) >= first:
+            continue
+        if name not in here:
+            is_there = (settings.root / name).is_file()
+            lost.append((entry, "its contract no longer claims the raw file" if is_there else "the raw file is gone"))
+        elif held.get(name, 0) != entry.rows_accepted + ledger.count_replayed(name):
+            lost.append((entry, refused.get(name, "the raw file was not loaded")))
+    return lost
 
 
 def plan_load(settings: Settings, selection: Selection = EVERYTHING) -> Plan:
@@ -404,7 +432,7 @@ def record_run(settings: Settings, command: str) -> Iterator[IncrementalOutcome]
     problem: BaseException | None = None
     try:
         yield outcome
-        problem = find_problem(outcome)
+        problem = find_problem(settings, outcome)
     except BaseException as error:
         problem = error
         raise
@@ -597,6 +625,7 @@ def run_data_tests(settings: Settings) -> IncrementalOutcome:
 
     say(f"dbt {' '.join(TEST_DATA)} …")
     with record_run(settings, "test-data") as outcome:
+        outcome.publishes = False
         (step,) = run_dbt(settings, TEST_DATA)
         outcome.steps.append(step)
         outcome.add_seconds(test=step.seconds)
@@ -666,16 +695,16 @@ def write_docs(settings: Settings, out: Path) -> None:
     write_whole(out / "index.html", page)
 
 
-def find_problem(outcome: IncrementalOutcome) -> LakeopsError | None:
+def find_problem(settings: Settings, outcome: IncrementalOutcome) -> LakeopsError | None:
     """Return what `raise_if_failed` would raise, or None."""
     try:
-        raise_if_failed(outcome)
+        raise_if_failed(settings, outcome)
     except LakeopsError as error:
         return error
     return None
 
 
-def raise_if_failed(outcome: IncrementalOutcome) -> None:
+def raise_if_failed(settings: Settings, outcome: IncrementalOutcome) -> None:
     """Raise for the first thing that went wrong in a run of the main job: refused files, models, tests, stale data."""
     for load in outcome.loads:
         raise_if_refused(load)
@@ -688,9 +717,12 @@ def raise_if_failed(outcome: IncrementalOutcome) -> None:
                 continue
             lines.append(f"{status}: {name} on {table}: {' '.join(message.split())[:400]}")
             if stored:
-                lines.append(f'  see the rows: duckdb -readonly duckdb/warehouse.duckdb "from {_shorten(stored)}"')
+                lines.append(f"  see the rows: {settings.ask(f'from {_shorten(stored)}')}")
+        readers = "Nothing was published: readers keep the last good version."
+        if not outcome.publishes:
+            readers = "Readers may see what it found: this command holds nothing back."
         raise DbtError(
-            f"dbt {step.command} did not pass. Nothing was published: readers keep the last good version.",
+            f"dbt {step.command} did not pass. {readers}",
             where="\n            ".join(lines),
             next_step="mend the model or the data, then run the command again; it goes on where it stopped",
         )

@@ -25,7 +25,7 @@ from lakeops.contract import load_contracts
 from lakeops.delta import CONFIGURATION, add_columns, commit, get_parts, make_commit_error, make_remove, write_part
 from lakeops.errors import DbtError
 from lakeops.settings import Settings
-from lakeops.warehouse import connect, define_records, prepare_connection
+from lakeops.warehouse import connect, define_records
 
 # A part's rows pass through memory; the first publish of a long history must not.
 ROWS_PER_PART = 500_000
@@ -84,7 +84,8 @@ def publish_gold(settings: Settings, tested: dict[str, int]) -> list[Published]:
 
     Raises
     ------
-    DbtError : a model was built since the tests began; nothing is published.
+    DbtError : a model was built since the tests began, or a view reads what is not published; readers keep what they
+        have.
     BronzeCommitError : the lake cannot be written; readers keep what they have.
     LockedError : another process holds the warehouse.
     """
@@ -367,20 +368,42 @@ def switch_readers(settings: Settings, versions: dict[str, int], views: dict[str
     ----------
     versions : version by name of a published table.
     views : `create view` statements by relation, in an order in which each finds what it reads.
+
+    Raises
+    ------
+    DbtError : a view reads what is not in that file.
+    BronzeCommitError : the disk is full.
     """
     serving = settings.serving
     fresh = serving.with_name(f".{serving.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
-    with duckdb.connect(str(fresh)) as connection:
-        prepare_connection(connection)
-        connection.execute("create schema gold")
-        for name, version in versions.items():
-            scan = f"delta_scan({_literal(settings.lake.gold(name))}, version = {version})"
-            connection.execute(f"create view gold.{name} as select * from {scan}")
-        for name, definition in define_records(settings.lake, load_contracts(settings.models)).items():
-            connection.execute(f"create view {name} as {definition}")
-        for statement in views.values():
-            connection.execute(statement)
-    serving.parent.mkdir(parents=True, exist_ok=True)
-    # A reader that has the old file open keeps reading it; whoever opens the name from now on gets the new one.
-    fresh.replace(serving)
+    try:
+        with connect(fresh) as connection:
+            connection.execute("create schema gold")
+            for name, version in versions.items():
+                scan = f"delta_scan({_literal(settings.lake.gold(name))}, version = {version})"
+                connection.execute(f"create view gold.{name} as select * from {scan}")
+            for name, definition in define_records(settings.lake, load_contracts(settings.models)).items():
+                connection.execute(f"create view {name} as {definition}")
+            for name, statement in views.items():
+                _create_view(connection, name, statement)
+            # DuckDB says nothing of a disk that is full when it closes, and leaves a file without views.
+            connection.execute("checkpoint")
+        # A reader that has the old file open keeps reading it; whoever opens the name from now on gets the new one.
+        fresh.replace(serving)
+    finally:
+        for file in (fresh, fresh.with_name(f"{fresh.name}.wal")):
+            file.unlink(missing_ok=True)
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, name: str, statement: str) -> None:
+    try:
+        connection.execute(statement)
+    except (duckdb.BinderException, duckdb.CatalogException) as error:
+        raise DbtError(
+            "Readers cannot be shown a view: it reads what is not published.",
+            where=name,
+            expected="a view of gold, or of the records of the lake",
+            found=str(error).splitlines()[0][:300],
+            next_step="let it read gold only, or make it a table: config(materialized='table')",
+        ) from error

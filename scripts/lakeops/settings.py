@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +40,12 @@ class Settings:
         """Return the DuckDB file that readers open: beside the warehouse, replaced by each publish."""
         suffix = "" if self.target == TARGETS[0] else f"_{self.target}"
         return self.warehouse.with_name(f"serving{suffix}.duckdb")
+
+    def ask(self, query: str, database: Path | None = None) -> str:
+        """Return what to type at the project's root to put a query to the warehouse, or to the database given."""
+        path = database or self.warehouse
+        named = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        return f'duckdb -readonly {shlex.quote(str(named))} "{query}"'
 
     @property
     def dbt_project(self) -> Path:
@@ -117,3 +125,11 @@ def _read_sample(target: str) -> int | None:
             next_step="unset LAKEOPS_SAMPLE_FILES, or set LAKEOPS_TARGET=dev",
         )
     return int(value)
+
+
+def get_account() -> str:
+    """Return who runs this, for the records: the account's name; its number where it has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return f"uid {os.getuid()}"

@@ -27,14 +27,15 @@ stdout is data, stderr is talk: `lakeops status --json > status.json` holds JSON
 person can mend is one message (what, where, expected, found, next step) and an exit code of its own.
 
 ## Environment
-A flag beats the environment, and the environment the default. Relative paths are relative to the current folder.
+A flag beats the environment, and the environment the default. Relative paths are relative to the current folder,
+defaults to the project. `lakeops` has no `--target`; dbt's own should be left alone, for `LAKEOPS_TARGET` sets both.
 
 | variable | what it is | without it |
 |---|---|---|
-| `LAKEOPS_ROOT` | the project | found from the current folder upwards |
+| `LAKEOPS_ROOT` | the project | found from the current folder upwards, else the clone it is installed from |
 | `LAKEOPS_RAW` | the landing zone | `data_raw` |
-| `LAKEOPS_LAKE`, `LAKEOPS_WAREHOUSE` | the lake, the DuckDB file | `lake`, `duckdb/warehouse.duckdb` |
-| `LAKEOPS_TARGET` | `dev`, `staging` or `prod`: [environments](../runbooks/environments.md) | `dev` |
+| `LAKEOPS_LAKE`, `LAKEOPS_WAREHOUSE` | the lake, the DuckDB file | those of the [target](../runbooks/environments.md) |
+| `LAKEOPS_TARGET` | `dev`, `staging` or `prod` | `dev` |
 | `LAKEOPS_MASK_SALT` | salt of masked personal data: [rotate](../runbooks/rotate-the-salt.md) | only `dev` builds |
 | `LAKEOPS_ALERT_WEBHOOK` | address that alerts are posted to: [alerts](alerts.md) | they are in the lake only |
 | `LAKEOPS_MEMORY` | what DuckDB holds before it spills to disk: [performance](../runbooks/performance.md) | `600MB` |

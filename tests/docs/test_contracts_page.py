@@ -54,7 +54,7 @@ def collect_file_reasons() -> set[str]:
         match node:
             case ast.Call(func=ast.Name(id="RefusedFile" | "_refuse_header"), args=[first, *_]):
                 found.update(iter_strings(first))
-    for node in iter_nodes("raw/landing.py", "bronze/examine.py", "bronze/load.py"):
+    for node in iter_nodes("raw/landing.py", "bronze/plan.py", "bronze/examine.py", "bronze/load.py"):
         for text in iter_strings(node) if isinstance(node, ast.expr) else ():
             if found_code := re.match(r"([a-z]+(?:_[a-z]+)+): ", text):
                 found.add(found_code[1])

@@ -252,6 +252,10 @@ def test_a_failing_test_of_severity_error_stops_the_job_and_says_where_to_look(d
     shown = re.search(r'duckdb -readonly (\S+) "(from \S+)"', said)
     assert shown, said
     assert len(demo.query(shown[2])) == 2
+    # It holds nothing back, and must not say so.
+    said = demo.run("lakeops test-data", expect=13).stderr
+    assert "Readers may see what it found" in said
+    assert "Nothing was published" not in said
     test.unlink()
     demo.run("lakeops incremental")
 

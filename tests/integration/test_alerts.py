@@ -84,6 +84,13 @@ def test_an_incident_is_told_once_and_once_more_when_it_is_over(project: Project
     assert list_open(read_alerts(project.settings.lake)) == {}
 
 
+def test_what_was_told_under_a_clock_that_was_ahead_is_over_once(project: Project) -> None:
+    project.load()
+    for minute, run in ((60 * 24, BAD), (0, GOOD), (1, GOOD), (2, BAD)):
+        raise_alerts(project.settings, run, now(minute))
+    assert [line["event"] for line in read_lines(project)] == ["opened", "recovered", "opened"]
+
+
 def test_a_sink_that_is_down_gets_all_when_it_is_up_again(
     project: Project, chat: Chat, capsys: pytest.CaptureFixture[str]
 ) -> None:

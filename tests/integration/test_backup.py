@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from typer.testing import CliRunner
 
 from conftest import DAY, Project, items, sales
+from lakeops.cli import app
 from lakeops.delta import get_last_batch, open_table
 from lakeops.errors import BronzeCommitError, LockedError, UsageError
 from lakeops.recovery import backup
@@ -29,7 +32,7 @@ def list_objects(folder: Path) -> list[Path]:
 
 
 def rename_generation(folder: Path, name: str) -> Path:
-    """Make the newest generation an old one: two of one second have one name."""
+    """Give the newest generation another name, and so another time."""
     newest = sorted((folder / "generations").iterdir())[-1]
     return newest.rename(newest.with_name(f"{name}.json"))
 
@@ -97,6 +100,32 @@ def test_a_generation_that_cannot_be_read_stops_no_backup_and_nothing_is_freed(s
     with pytest.raises(UsageError, match="cannot be read"):
         restore_backup(shop.settings, folder, "20200101T000000Z", "a drill")
     restore_backup(shop.settings, folder, made.generation, "a drill")
+    assert shop.rows("sales") == rows
+
+
+def test_a_generation_that_cannot_be_read_is_listed_with_the_others(shop, tmp_path):
+    folder = tmp_path / "backup"
+    back_up(shop.settings, folder)
+    rename_generation(folder, "20200101T000000Z").write_text("{}")
+    made = back_up(shop.settings, folder)
+    listed = CliRunner().invoke(app, ["backup", "--to", str(folder), "--list"])
+    assert (listed.exit_code, made.generation in listed.stdout) == (0, True)
+    assert "warning: generation 20200101T000000Z cannot be read: 'files'" in listed.stderr
+    told = json.loads(CliRunner().invoke(app, ["backup", "--to", str(folder), "--list", "--json"]).stdout)
+    assert told[0] == {"generation": "20200101T000000Z", "files": None, "size_bytes": None, "problem": "'files'"}
+    assert (told[1]["files"], told[1]["problem"]) == (made.files, None)
+
+
+def test_the_newest_backup_is_the_last_one_also_if_the_clock_was_ahead(shop, tmp_path):
+    folder = tmp_path / "backup"
+    back_up(shop.settings, folder)
+    rename_generation(folder, "21001231T235959Z")
+    shop.land("sales/2.csv", sales((2, DAY, 2)))
+    shop.load()
+    rows = shop.rows("sales")
+    assert back_up(shop.settings, folder).generation == "21010101T000000Z"
+    lose_lake(shop)
+    restore_backup(shop.settings, folder, None, "a drill")
     assert shop.rows("sales") == rows
 
 

@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 
 from conftest import Project, make_project
 from lakeops import pipeline
+from lakeops.recovery.restore import run_restore
 from lakeops.recovery.undo import run_undo
 
 CDC = """
@@ -60,6 +61,7 @@ DERIVED = """              partial_updates: true
 DERIVED_COLUMNS = """          - {name: city, data_type: varchar}
           - {name: born, data_type: varchar}
           - {name: birth_year, data_type: bigint}"""
+CITY = "          - {name: city, data_type: varchar}"
 
 
 @pytest.fixture
@@ -267,7 +269,7 @@ def test_deletes_that_are_named_later_hide_no_older_row(project):
 def test_a_record_says_nothing_of_what_is_made_of_what_it_leaves_out(project):
     """Nor of a column that another file brought beyond the contract, be it in the same batch."""
     project.change_contract("              partial_updates: true", DERIVED)
-    project.change_contract("          - {name: city, data_type: varchar}", DERIVED_COLUMNS)
+    project.change_contract(CITY, DERIVED_COLUMNS)
     record = {"person_id": 1, "seq": 1, "op": "I", "name": "Ann", "born": "1990-03-26", "extra": "e"}
     project.land("people/1.jsonl", lines(record))
     project.land("people/2.jsonl", lines({"person_id": 1, "seq": 2, "op": "U", "city": "Oslo"}))
@@ -276,6 +278,37 @@ def test_a_record_says_nothing_of_what_is_made_of_what_it_leaves_out(project):
     project.load()
     shown = project.sql("select name, city, born::varchar, birth_year::varchar, extra from bronze.people")
     assert shown == [("Anna", "Oslo", "1990-03-26", "1990", "e")]
+
+
+def test_a_record_from_before_a_column_was_declared_says_nothing_of_it(project):
+    """Whether files brought the column before that, or nobody had it."""
+    on_new = "              partial_updates: true\n              on_new_column: evolve"
+    project.change_contract("              partial_updates: true", on_new)
+    project.land("people/1.jsonl", lines({"person_id": 1, "seq": 1, "op": "I", "name": "Ann", "brought": "b"}))
+    project.load()
+    project.land("people/2.jsonl", lines({"person_id": 1, "seq": 4, "op": "U", "name": "Anna"}))
+    project.load()
+    declared = "".join(f"\n          - {{name: {name}, data_type: varchar}}" for name in ("brought", "added"))
+    project.change_contract(CITY, CITY + declared)
+    project.land("people/3.jsonl", lines({"person_id": 1, "seq": 2, "op": "U", "added": "late"}))
+    project.load()
+    shown = "select name, brought, added from bronze.people"
+    assert project.sql(shown) == [("Anna", "b", "late")]
+    project.land("people/4.jsonl", lines({"person_id": 1, "seq": 5, "op": "U", "brought": None, "added": None}))
+    project.load()
+    assert project.sql(shown) == [("Anna", None, None)]
+
+
+def test_a_null_that_was_said_holds_also_when_the_contract_has_the_column_no_more(project):
+    for number, text in enumerate((INSERT, FORGET_CITY)):
+        project.land(f"people/{number}.jsonl", text)
+        project.load()
+    project.change_contract(CITY, "")
+    project.land("people/9.jsonl", lines({"person_id": 1, "seq": 9, "op": "U", "name": "Anna"}))
+    project.load()
+    assert people(project) == [(1, "Anna", None)]
+    # A restore sees no other rows than a load.
+    assert not run_restore(project.settings, "bronze.people_changes", version=3, dry_run=True).differs
 
 
 def test_a_snapshot_without_a_record_is_refused(project):

@@ -15,9 +15,11 @@ import pytest
 
 from conftest import DAY, items, make_project, sales
 from lakeops import lakehouse, pipeline
+from lakeops.bronze import examine
 from lakeops.bronze import load as bronze_load
 from lakeops.errors import BronzeCommitError, RawFileRefusedError, UsageError
 from lakeops.ledger import load_ledger
+from lakeops.recovery.undo import run_undo
 
 
 def test_every_record_is_accepted_or_in_quarantine_with_its_line(project):
@@ -186,6 +188,86 @@ def test_a_copy_of_a_refused_file_is_no_duplicate_of_it(project):
     outcome = project.load()
     assert [name for name, _ in outcome.refused] == ["data_raw/sales/d=2024-02-30/1.csv"]
     assert (7, dt.date(2024, 3, 1), Decimal(7)) in project.rows("sales")
+
+
+def test_the_same_bytes_in_a_folder_that_says_another_day_are_other_rows(project):
+    project.change_contract(
+        "business_date: sale_dt", "folders: [d, dt]\n              derive: {sale_dt: 'COALESCE(d, dt)'}"
+    )
+    nothing_changed, names = "sale_id,amount\n7,7\n", [f"sales/{day}/1.csv" for day in ("d=2024-04-01", "d=2024-04-02")]
+    for name in (*names, "sales/dt=2024-04-01/copy.csv"):
+        project.land(name, nothing_changed)
+    days = [(7, dt.date(2024, 4, day), Decimal(7)) for day in (1, 2)]
+    outcome = project.load()
+    assert outcome.duplicates == [
+        ("data_raw/sales/dt=2024-04-01/copy.csv", "same bytes as data_raw/sales/d=2024-04-01/1.csv")
+    ]
+    assert project.rows("sales") == days
+    # Nor does an undo of one day hold back a file of another.
+    run_undo(project.settings, file=f"data_raw/{names[0]}", reason="a test")
+    project.land("sales/d=2024-04-03/1.csv", nothing_changed)
+    outcome = project.load()
+    assert [name for name, _ in outcome.held] == ["data_raw/sales/dt=2024-04-01/copy.csv"]
+    assert project.rows("sales") == [days[1], (7, dt.date(2024, 4, 3), Decimal(7))]
+
+
+def test_the_same_bytes_that_say_their_day_themselves_are_the_same_rows_in_any_folder(project):
+    """Of a column that derives from itself, the file's value is taken where it has one: seen only when it is read."""
+    project.change_contract(
+        "business_date: sale_dt", "folders: [sale_dt]\n              derive: {sale_dt: sale_dt}\n"
+        "              business_date: sale_dt",
+    )  # fmt: skip
+    first, again = (f"sales/sale_dt=2024-04-0{day}/1.csv" for day in (1, 2))
+    project.land(first, sales((1, DAY, 1)))
+    project.load()
+    project.land(again, sales((1, DAY, 1)))
+    why = f"same bytes as data_raw/{first}, and the file says itself what its folders could"
+    assert project.load().duplicates == [(f"data_raw/{again}", why)]
+    assert len(project.rows("sales")) == 1
+    outcome = project.load()  # known by now, and not read again
+    assert (outcome.duplicates, outcome.skipped) == ([], 2)
+    # Two at once, and one that is restated into the copy of another: its own rows leave.
+    for name in ("sales/sale_dt=2024-04-03/1.csv", "sales/sale_dt=2024-04-04/1.csv"):
+        project.land(name, sales((3, DAY, 3)))
+    assert len(project.load().duplicates) == 1
+    project.land(first, sales((3, DAY, 3)))
+    assert len(project.load().duplicates) == 1
+    assert [row[0] for row in project.rows("sales")] == [1, 3]
+    # What the file does not say, its folders do.
+    for day in (5, 6):
+        project.land(f"sales/sale_dt=2024-04-0{day}/2.csv", "sale_id,amount\n7,7\n")
+    assert project.load().duplicates == []
+    assert [row[1].day for row in project.rows("sales") if row[0] == 7] == [5, 6]
+
+
+def test_a_folder_that_the_contract_does_not_read_makes_no_other_rows(project):
+    for folder in ("x=1", "x=2"):
+        project.land(f"sales/{folder}/1.csv", sales((1, DAY, 1)))
+    assert len(project.load().duplicates) == 1
+
+
+def test_a_file_that_another_contract_claims_now_keeps_its_rows_until_they_are_taken_out(project):
+    file = "data_raw/sales/1.csv"
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.load()
+    other = project.root / "dbt" / "models" / "bronze" / "other.yml"
+    table = "{files: [sales/1.csv], format: csv, key: [sale_id], on_new_column: ignore}"
+    other.write_text(
+        f"sources: [{{name: other, schema: bronze, tables: [{{name: other, config: {{meta: {{load: {table}}}}},"
+        " columns: [{name: sale_id, data_type: bigint}]}]}]\n"
+    )
+    project.change_contract("sales/**/*.csv", "sales/**/[a-z]*.csv")
+    for rows in (sales((1, DAY, 1)), sales((2, DAY, 2))):  # as it was, and restated
+        project.land("sales/1.csv", rows)
+        ((name, reason),) = project.load().refused
+        assert (name, reason.split(";")[0]) == (file, "other_table: its rows are in sales")
+        assert [row[0] for row in project.rows("sales")] == [1]
+    run_undo(project.settings, file=file, reason="it is of another table")
+    pipeline.run_load(
+        project.settings, pipeline.Selection(reload=(project.root / file,), root=project.root, reason="moved")
+    )
+    assert (project.rows("sales"), project.rows("other")) == ([], [(2,)])
+    assert project.load().refused == []
 
 
 def test_a_file_beyond_the_limit_keeps_its_rows_for_now(project):
@@ -423,7 +505,7 @@ def test_a_lost_table_is_not_quietly_created_empty_and_comes_back_from_its_raw_f
     gone.unlink()
     outcome = pipeline.run_load(project.settings, pipeline.Selection(rebuild=table))
     # What no raw file holds any more is a loss, and is said.
-    assert outcome.lost == ([("data_raw/sales/2.csv", 1)] if table == "sales" else [])
+    assert outcome.lost == ([("data_raw/sales/2.csv", 1, "the raw file is gone")] if table == "sales" else [])
     assert project.rows(table) == (rows[:1] if table == "sales" else rows)
     assert project.sql("select count(*) from quarantine where status = 'open'") == [(1,)]
     assert project.load().batches == []
@@ -524,6 +606,38 @@ def test_a_file_that_is_moved_while_it_is_read_keeps_no_other_out(project, monke
     monkeypatch.undo()
     assert project.load().refused == []
     assert [row[0] for row in project.rows("sales")] == [1, 2]
+
+
+def test_a_file_with_values_of_an_unheard_of_kind_keeps_no_other_out(project, monkeypatch):
+    judge = examine.judge_rows
+
+    def fail(rows: pl.DataFrame, *words: object) -> object:
+        if "2" in rows["sale_id"]:
+            pl.Series([dt.timedelta(1)]).cast(pl.String)
+        return judge(rows, *words)
+
+    monkeypatch.setattr(examine, "judge_rows", fail)
+    project.land("sales/1.csv", sales((1, DAY, 1)))
+    project.land("sales/2.csv", sales((2, DAY, 2)))
+    ((name, reason),) = project.load().refused
+    assert (name, reason.split(":")[0]) == ("data_raw/sales/2.csv", "unreadable")
+    assert [row[0] for row in project.rows("sales")] == [1]
+
+
+def test_what_fails_outside_the_lake_is_not_said_of_the_lake(project):
+    with (
+        pytest.raises(BronzeCommitError, match="outside the lake") as raised,
+        lakehouse.lock_lake(project.settings.lake),
+    ):
+        (project.root / "gone.csv").read_bytes()
+    assert raised.value.where.endswith("gone.csv")
+    (project.root / "lake").rename(project.root / "moved")
+    (project.root / "lake").write_text("no folder")
+    with (
+        pytest.raises(BronzeCommitError, match=r"The lake cannot be written\."),
+        lakehouse.lock_lake(project.settings.lake),
+    ):
+        pass
 
 
 def test_a_rebuild_gives_up_no_file_that_it_may_not_see(project, monkeypatch):

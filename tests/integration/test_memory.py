@@ -27,7 +27,7 @@ from lakeops.bronze.current import derive_current
 from lakeops.contract import load_contracts
 
 contract = load_contracts(Path(sys.argv[1])).get_table("customers")
-winners = derive_current(pl.scan_parquet(sys.argv[2]), contract)
+winners = derive_current(pl.scan_parquet(sys.argv[2]), contract, {})
 assert winners["_batch_id"].unique().to_list() == [int(sys.argv[3])]
 print(winners.height, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """

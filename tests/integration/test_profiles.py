@@ -57,6 +57,24 @@ def test_with_nothing_new_nothing_is_profiled(project: Project):
     assert project.versions() == before
 
 
+def test_columns_may_be_called_by_words_of_sql(project: Project):
+    contract = project.root / "dbt" / "models" / "bronze" / "words.yml"
+    load = "files: [words/*.csv], format: csv, mode: merge, key: [order], sequence_by: [end], business_date: group"
+    columns = {"order": "bigint", "end": "bigint", "group": "date", "desc": "varchar"}
+    contract.write_text(
+        f"sources: [{{name: words, schema: bronze, tables: [{{name: words, config: {{meta: {{load: {{{load}}}}}}},"
+        f" columns: [{', '.join(f'{{name: {name}, data_type: {kind}}}' for name, kind in columns.items())}]}}]}}]\n"
+    )
+    project.land("words/1.csv", f"order,end,group,desc\n7,1,{DAY},a\n7,2,{DAY},b\n")
+    project.load()
+    assert project.sql("select operation, after ->> 'desc' from bronze.words_audit order by _source_row") == [
+        ("insert", "a"),
+        ("update", "b"),
+    ]
+    assert profile(project) == 1
+    assert read(project, "volume", "bronze.words") == [(DAY, None, 1.0, 0, 1)]
+
+
 def test_a_late_file_profiles_its_day_again_and_no_other(project: Project):
     project.land("sales/a.csv", sales((1, DAY, 10)))
     project.land("sales/b.csv", sales((2, NEXT, 10)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shutil
 from decimal import Decimal
 
@@ -24,7 +25,7 @@ from lakeops.recovery.restore import find_truth_version, run_restore
 from lakeops.recovery.snapshots import create_snapshot, drop_snapshot, restore_snapshot
 from lakeops.recovery.undo import run_undo
 from lakeops.timetravel import find_table, list_pinned, list_snapshots, open_version, read_page, read_times
-from lakeops.upkeep import list_restorable, optimize_table, vacuum_tables
+from lakeops.upkeep import list_restorable, optimize_table, retention, vacuum_tables
 from lakeops.upkeep.retention import drop_outdated, find_outdated
 
 EARLY, LATE = "2024-04-01T00:00:00", "2024-04-02T00:00:00"
@@ -355,6 +356,16 @@ def test_what_cannot_be_restored_says_why(loaded):
     assert loaded.versions() == before
 
 
+def test_a_snapshot_made_after_the_clock_was_ahead_can_be_restored(loaded):
+    age(loaded, -1)
+    first = loaded.rows("sales")
+    create_snapshot(loaded.settings, "first")
+    loaded.land("sales/a.csv", sales((1, DAY, 9)))
+    loaded.load()
+    restore_snapshot(loaded.settings, "first", reason="back")
+    assert loaded.rows("sales") == first
+
+
 def test_a_snapshot_brings_all_tables_back_together(loaded):
     first = {table: loaded.rows(table) for table in ("sales", "items")}
     made = create_snapshot(loaded.settings, "first", "for the test")
@@ -405,7 +416,23 @@ def test_a_snapshot_that_cannot_be_restored_whole_changes_nothing(loaded):
     assert loaded.versions() == before
 
 
-def test_a_snapshot_of_which_one_table_is_refused_restores_none(loaded):
+def test_what_the_ledger_says_of_a_snapshot_is_kept_as_long_as_it(loaded):
+    loaded.land("clicks/1.jsonl", '{"click_id": 1}\n')
+    loaded.load()
+    create_snapshot(loaded.settings, "one")
+    loaded.land("clicks/1.jsonl", '{"click_id": 2}\n')
+    loaded.load()
+    contracts, later = load_contracts(loaded.settings.models), dt.datetime.now(dt.UTC) + dt.timedelta(days=500)
+    ledger = load_ledger(loaded.settings.lake)
+    due = find_outdated(loaded.settings, contracts, ledger, later)
+    drop_outdated(loaded.settings, contracts, ledger, later, due)
+    planned = restore_snapshot(loaded.settings, "one", dry_run=True)
+    assert [one.files_back for one in planned.tables if one.differs] == [("data_raw/clicks/1.jsonl",)]
+    drop_snapshot(loaded.settings, "one")
+    assert find_outdated(loaded.settings, contracts, ledger, later)["ops.manifest_processed_files"] == 2
+
+
+def test_a_snapshot_of_which_one_table_is_refused_restores_none(loaded, monkeypatch):
     create_snapshot(loaded.settings, "one")
     loaded.land("sales/d.csv", sales((5, DAY, 5)))
     loaded.land("clicks/1.jsonl", '{"click_id": 1}\n')
@@ -414,7 +441,8 @@ def test_a_snapshot_of_which_one_table_is_refused_restores_none(loaded):
     loaded.land("sales/e.csv", sales((6, DAY, 6)))
     loaded.land("clicks/1.jsonl", '{"click_id": 2}\n')
     loaded.load()
-    # What the ledger has let go of a file that was loaded again long ago.
+    # What the ledger let go of a file that was loaded again long ago, before it looked at snapshots.
+    monkeypatch.setattr(retention, "list_snapshots", lambda lake: [])
     contracts, later = load_contracts(loaded.settings.models), dt.datetime.now(dt.UTC) + dt.timedelta(days=500)
     ledger = load_ledger(loaded.settings.lake)
     due = find_outdated(loaded.settings, contracts, ledger, later)
@@ -498,3 +526,13 @@ def test_a_restore_that_stops_half_way_is_finished_by_the_same_command(loaded, m
         assert loaded.load().batches == [], stop_at
     assert stop_at > 8
     assert {row["sale_id"] for row in touched(loaded, "sales", 5)} == {1, 2}
+
+
+def test_an_account_without_a_name_is_on_record_by_its_number(project, monkeypatch):
+    """As in a container that runs under a number of which no /etc/passwd knows."""
+    project.load()
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
+    assert create_snapshot(project.settings, "now").done_by == "uid 54321"
+    assert project.sql("select done_by from maintenance_history") == [("uid 54321",)]

@@ -8,6 +8,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +25,7 @@ from lakeops import pipeline
 from lakeops.cli import app
 from lakeops.contract import load_contracts
 from lakeops.delta import append, get_last_batch, get_parts, open_table
-from lakeops.errors import BronzeCommitError, LockedError, UsageError
+from lakeops.errors import BronzeCommitError, LakeopsError, LockedError, UsageError
 from lakeops.lakehouse import lock_lake
 from lakeops.ledger import load_ledger, make_frame
 from lakeops.recovery.health import examine_table
@@ -331,6 +333,25 @@ def test_what_readers_are_pinned_to_stays(project):
         assert not found.covers(4)
     finally:
         project.settings.serving.unlink()
+
+
+def test_a_readers_file_that_is_held_or_damaged_says_so(project):
+    serving = project.settings.serving
+    hold = f"import duckdb; held = duckdb.connect({str(serving)!r}); print(flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        holder.stdout.readline()
+        with pytest.raises(LockedError, match=f"(?s){serving.name}.*process {holder.pid}"):
+            create_snapshot(project.settings, "before")
+        holder.communicate(b"\n")
+        serving.write_bytes(b"no database" * 1000)
+        for act in (lambda: create_snapshot(project.settings, "before"), lambda: list_restorable(project.settings)):
+            with pytest.raises(LakeopsError, match=f"(?s){serving.name}.*rebuild warehouse") as caught:
+                act()
+            assert not isinstance(caught.value, LockedError)
+    finally:
+        holder.kill()
+        serving.unlink()
 
 
 def test_files_that_no_log_names_go_once_they_are_old(project):

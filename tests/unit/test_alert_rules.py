@@ -46,7 +46,7 @@ def test_a_failed_check_is_told_whatever_its_history(status: str) -> None:
     assert (finding.kind, finding.table_name) == ("fail", "silver.orders")
     assert finding.check_name in finding.look
     (finding,) = find(checks=[make_check(status)], stored={KEY: "test_failures.bad_orders"})
-    assert 'warehouse.duckdb "from test_failures.bad_orders limit 20"' in finding.look
+    assert (finding.look, finding.is_query) == ("from test_failures.bad_orders limit 20", True)
     assert ("did not finish" in finding.message) == (status == "error")
 
 

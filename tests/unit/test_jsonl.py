@@ -107,6 +107,22 @@ def test_names_of_the_loader_are_refused(path: Path, name: str) -> None:
         read(path, f'{{"{name}":5}}')
 
 
+def test_names_that_are_data_are_refused_before_they_are_columns(path: Path) -> None:
+    path.write_text("".join(f'{{"u{n:06}": {{"n": 1}}}}\n' for n in range(100_000)))
+    with pytest.raises(RefusedFile, match=r"line 2001: over 2,000 different names") as refused:
+        list(read_jsonl(path))
+    assert refused.value.reason == "bad_header"
+
+
+def test_many_records_of_few_names_each_come_in_pieces(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonl, "MAX_CELLS", 20)
+    lines = [f'{{"a": 1, "n{n}": {n}}}' for n in range(9)] + ["no"]
+    rows, broken = read(path, "\n".join(lines))
+    assert rows == {n + 1: {"a": "1", f"n{n}": str(n)} for n in range(9)}
+    assert broken == {10: ("bad_json", "no")}
+    assert len(list(read_jsonl(path))) == 4
+
+
 def test_what_a_record_leaves_out_is_told_from_null(path: Path) -> None:
     path.write_text('{"a":1,"b":null}\n{"b":2}\n{}\n')
     (chunk,) = read_jsonl(path, notes_absent=True)

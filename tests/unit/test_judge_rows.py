@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lakeops.contract import Contract, load_contracts
 from lakeops.errors import ContractError
 from lakeops.judge import Judged, judge_header, judge_rows, read_path_values
-from lakeops.raw import read_file
+from lakeops.raw import RefusedFile, read_file
 
 FAST = settings(deadline=None, derandomize=True, max_examples=120)
 
@@ -234,6 +234,37 @@ def test_without_the_operation_a_file_is_refused_and_a_json_object_deletes_nothi
     assert judge(contract, id=["1", "2"]).accepted["_is_deleted"].to_list() == [False, False]
 
 
+@pytest.mark.parametrize("config", ["{where: \"kind = 'x'\"}", "{enabled: false}"])
+def test_a_test_that_dbt_does_not_run_on_every_row_keeps_none_out(tmp_path: Path, config: str) -> None:
+    rule = RULE.format(kind="varchar", rule=f"not_null: {{config: {config}}}")
+    assert judge(make_contract(tmp_path, columns=rule), v=[None]).accepted.height == 1
+    contract = make_contract(tmp_path)
+    file = tmp_path / "models" / "t.yml"
+    file.write_text(file.read_text().replace("bigint}", f"bigint, data_tests: [{{not_null: {{config: {config}}}}}]}}"))
+    contract = load_contracts(tmp_path / "models").tables[0]
+    assert judge(contract, id=[None]).faults["reason"].to_list() == ["missing_key"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "told"),
+    [
+        ("varchar", "[AU, NZ, NO]", "text, not False: put it in quotes"),
+        ("varchar", "[01, 02]", "text, not 1: put it in quotes"),
+        ("varchar", "AU", "a list, not 'AU'"),
+        ("bigint", "[1, x]", "a number, not 'x'"),
+        ("boolean", "[1]", "true or false, not 1"),
+        ("date", "[01/04/2024]", "a day, as 2024-04-01, not '01/04/2024'"),
+    ],
+)
+def test_accepted_values_that_a_column_cannot_hold_are_an_error_of_the_contract(
+    tmp_path: Path, kind: str, values: str, told: str
+) -> None:
+    rule = f"accepted_values: {{arguments: {{values: {values}}}}}"
+    with pytest.raises(ContractError) as raised:
+        make_contract(tmp_path, columns=RULE.format(kind=kind, rule=rule))
+    assert raised.value.expected == told
+
+
 # -- derived columns -------------------------------------------------------------------------------------------------
 
 DERIVED = "          - {name: day, data_type: date}\n"
@@ -245,6 +276,11 @@ def test_a_column_from_the_path(tmp_path: Path) -> None:
     assert judge(contract, path, id=["1", "2"]).accepted["day"].to_list() == [dt.date(2024, 2, 29)] * 2
     assert judge(contract, {}, id=["1", "2"]).accepted["day"].to_list() == [None, None]
     assert judge(contract, path, id=[]).accepted.columns == ["id", "day", "_source_row"]
+
+
+def test_folders_are_read_as_hive_writes_them() -> None:
+    path = read_path_values("data_raw/t/region=New%20York/dt=__HIVE_DEFAULT_PARTITION__/a=b%3Dc/part.csv")
+    assert path == {"region": "New York", "dt": None, "a": "b=c"}
 
 
 def test_a_folder_that_is_no_date_is_a_fault_and_no_null(tmp_path: Path) -> None:
@@ -259,10 +295,22 @@ def test_a_derived_column_that_the_file_brings_is_taken_from_the_file(tmp_path: 
     assert judge(contract, {"day": "2024-01-01"}, id=["1"]).accepted["day"].to_list() == [dt.date(2024, 1, 1)]
 
 
-def test_a_derivation_that_fails_on_a_row_names_the_contract(tmp_path: Path) -> None:
-    contract = make_contract(
-        tmp_path, ", derive: {day: CAST(v AS INT)}", DERIVED + RULE.format(kind="varchar", rule="")
-    )
+def test_a_derivation_that_fails_on_a_row_refuses_the_file(tmp_path: Path) -> None:
+    columns = DERIVED + "          - {name: v, data_type: varchar%s}\n"
+    derive = ", derive: {day: DATE(v)}"
+    contract = make_contract(tmp_path, derive, columns % "")
+    assert judge(contract, v=["2024-01-01"]).accepted["day"].to_list() == [dt.date(2024, 1, 1)]
+    with pytest.raises(RefusedFile, match=r"not_computed: load\.derive\.day, DATE\(v\): .*Jane") as refused:
+        judge(contract, v=["2024-01-01", "Jane"])
+    assert "TRY_CAST" in refused.value.next_step
+    contract = make_contract(tmp_path, derive, columns % ", config: {meta: {personal: true}}")
+    with pytest.raises(RefusedFile, match="not_computed") as refused:
+        judge(contract, v=["2024-01-01", "Jane"])
+    assert "Jane" not in str(refused.value)
+
+
+def test_a_derivation_that_holds_for_no_row_names_the_contract(tmp_path: Path) -> None:
+    contract = make_contract(tmp_path, ", derive: {day: ABS(v)}", DERIVED + RULE.format(kind="varchar", rule=""))
     with pytest.raises(ContractError) as raised:
         judge(contract, v=["x"])
     assert "TRY_CAST" in raised.value.expected

@@ -9,7 +9,7 @@ import pytest
 
 from lakeops.contract import load_contracts
 from lakeops.errors import ContractError, UsageError
-from lakeops.raw import Landing, list_landings
+from lakeops.raw import Landing, landing, list_landings
 
 TABLE = """      - name: {name}
         config: {{meta: {{load: {{files: {files}, format: csv, key: [id]}}}}}}
@@ -139,6 +139,25 @@ def test_where_a_link_leads_can_be_written_down(raw: Path) -> None:
     refusal = list_names(raw, t='["a/**/*.csv"]')["a/x.csv"].refusal
     assert refusal.startswith("broken_link")
     assert "gone_\\xe9.csv" in refusal
+
+
+def test_what_is_moved_while_it_is_listed_keeps_no_other_out(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def move_folder(path: str, mode: int) -> bool:
+        if path.endswith("/b"):
+            Path(path).rename(raw / "_b")
+        return True
+
+    walk = landing._walk
+
+    def walk_and_move(*words: object) -> list:
+        found = list(walk(*words))
+        if (raw / "note.txt").exists():
+            (raw / "note.txt").rename(raw / "_note.txt")
+        return found
+
+    monkeypatch.setattr(os, "access", move_folder)
+    monkeypatch.setattr(landing, "_walk", walk_and_move)
+    assert list(list_names(raw)) == ["a/1.csv"]
 
 
 def test_a_folder_that_may_not_be_read_is_named(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ def make_facts(**changes: Any) -> Facts:
             {"layer": "bronze", "table": "bronze.orders", "rows": 1, "files": 2, "bytes": 3, "bytes_on_disk": 4}
         ],
         "warehouse_bytes": 5, "published_at": NOW, "untested": Untested([], {}, [], 7, 9),
+        "look": "duckdb …",
     }  # fmt: skip
     return Facts(**values | changes)
 

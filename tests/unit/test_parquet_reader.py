@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lakeops.contract import DataType
+from lakeops.judge.casts import cast_losslessly
 from lakeops.raw import RefusedFile, parquet
 from lakeops.raw.parquet import read_parquet
 
@@ -73,6 +75,18 @@ def test_a_day_that_python_does_not_know_is_shown_and_within_a_list_refused(path
     assert json.loads(chunk.get_raw([1])[1])["day"] == "+10183-09-21"
     days = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), far)
     assert "column days" in refuse(write(path, pa.table({"days": days}))).detail
+
+
+def test_types_with_a_name_of_their_own_are_what_they_hold(path: Path) -> None:
+    columns = {
+        "uuid": pa.array([b"\x12" * 16, None], pa.uuid()),
+        "json": pa.array(['{"a": 1}', None], pa.json_()),
+        "took": pa.array([dt.timedelta(days=1, seconds=5), None]),
+    }
+    (chunk,) = read_parquet(write(path, pa.table(columns)))
+    texts = [cast_losslessly(chunk.rows[name], DataType("varchar"), "UTC").to_list() for name in columns]
+    assert texts == [["12121212-1212-1212-1212-121212121212", None], ['{"a": 1}', None], ["P1DT5S", None]]
+    assert cast_losslessly(chunk.rows["took"], DataType("bigint"), "UTC").to_list() == [None, None]
 
 
 def write_int96(path: Path, times: list, unit: str) -> Path:

@@ -42,7 +42,7 @@ def make_check(status: str = "warn", rate: float = 99.5, kind: str = "dbt_not_nu
 def make_facts(**changes: Any) -> Facts:
     values = {
         "target": "dev", "at": NOW, "tables": [], "checks": [], "quarantine": [], "runs": [], "storage": [],
-        "warehouse_bytes": 0, "published_at": None, "untested": None,
+        "warehouse_bytes": 0, "published_at": None, "untested": None, "look": "duckdb …",
     }  # fmt: skip
     return Facts(**values | changes)
 

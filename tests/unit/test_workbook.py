@@ -195,7 +195,11 @@ def test_a_failed_formula_is_found_however_the_sheet_is_spelt(path: Path, spelli
         '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
         f'<row r="1">{"".join(CELLS)}</row>'
         '<row r="2"><c r="A2"><v>1</v></c><c r="B2"><v>5</v></c></row>'
-        '<row r="3"><c r="A3"><v>2</v></c><c r="B3" t="e"><v>#N/A</v></c></row></sheetData></worksheet>'
+        '<row r="3"><c r="A3"><v>2</v></c><c r="B3" t="e"><v>#N/A</v></c></row>'
+        # As openpyxl writes a formula, which nobody has computed; and two that were, one of them to an empty text.
+        '<row r="4"><c r="A4"><v>3</v></c><c r="B4"><f>A4*2</f>\n<v/>\n</c></row>'
+        '<row r="5"><c r="A5"><f>1+2</f><v>3</v></c><c r="B5" t="str"><f>""</f><v></v></c></row>'
+        '<row r="6"><c r="A6"><f>A5+1</f></c></row></sheetData></worksheet>'
     )
     with zipfile.ZipFile(write(path, fill)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -204,5 +208,5 @@ def test_a_failed_formula_is_found_however_the_sheet_is_spelt(path: Path, spelli
         for name, data in members.items():
             archive.writestr(name, data)
     chunk = read(path)
-    assert chunk.rows.rows() == [("1", "5", 2)]
-    assert [row[:2] for row in chunk.broken.iter_rows()] == [(3, "error_cell")]
+    assert chunk.rows.rows() == [("1", "5", 2), ("3", None, 5)]
+    assert [row[:2] for row in chunk.broken.iter_rows()] == [(line, "error_cell") for line in (3, 4, 6)]

@@ -59,7 +59,7 @@ def test_what_a_rebuilt_table_has_lost_leaves_the_models(workshop: Workshop, los
     *_, gone, built, compared, settled = workshop.run(
         [*BEFORE, ("build",), ("lose", lost), ("build",), ("compare",), ("settle",)]
     )
-    assert [name for name, _ in gone["lost"]] == [f"data_raw/{lost}"]
+    assert [name for name, *_ in gone["lost"]] == [f"data_raw/{lost}"]
     assert any(f"bronze.{table} was rebuilt" in said for said in built["recomputed"])
     assert compared["differing"] == {}
     assert settled == {"changed": []}

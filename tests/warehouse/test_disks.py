@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pytest
 
-from conftest import Clone
+from conftest import Clone, Project
+from lakeops.errors import BronzeCommitError
+from lakeops.publish import switch_readers
 from warehouse.test_publish import find_differences, land_day, read_versions
 
 BALLAST = "other_people.bin"
@@ -126,3 +129,23 @@ def test_a_disk_that_fills_up_while_gold_is_published_leaves_readers_what_they_h
     shop.run("lakeops incremental")
     assert find_differences(shop) == []
     shop.run("lakeops doctor --deep")
+
+
+# Too little for what DuckDB writes as it goes, and for what it writes when it closes, of which it says nothing.
+@pytest.mark.parametrize("room", [16 << 10, 128 << 10])
+def test_a_disk_too_full_for_the_readers_new_file_leaves_them_the_old_one(project: Project, room: int):
+    project.load()
+    serving = project.settings.serving
+    mount(serving.parent, "size=2m")
+    try:
+        switch_readers(project.settings, {}, {})
+        before = serving.read_bytes()
+        with fill(serving.parent, room), pytest.raises(BronzeCommitError, match="The disk is full"):
+            switch_readers(project.settings, {}, {})
+        assert [file.name for file in serving.parent.iterdir()] == [serving.name]
+        assert serving.read_bytes() == before
+        with duckdb.connect(str(serving), read_only=True) as connection:
+            (views,) = connection.execute("select count(*) from duckdb_views() where not internal").fetchone()
+        assert views
+    finally:
+        subprocess.run(["umount", str(serving.parent)], check=True)

@@ -103,6 +103,7 @@ class Finding:
     Parameters
     ----------
     incident : names it; the same as long as it is the same thing that is wrong.
+    look : the command, or with `is_query` the query for the warehouse, that shows more.
     tolerated : for what is measured: the value at or below which it is over.
     """
 
@@ -115,6 +116,7 @@ class Finding:
     check_name: str | None = None
     source_file: str | None = None
     tolerated: float | None = None
+    is_query: bool = False
 
 
 def find_problems(run: Run, evidence: Evidence | None, known: Mapping[str, float | None]) -> list[Finding]:
@@ -175,7 +177,7 @@ def _judge_run(run: Run) -> list[Finding]:
         return [Finding(f"run:{about}", "run", told, RUNBOOKS[run.exit_code], "lakeops status")]
     if run.command != TEST_DATA and not run.is_published:
         told = "The gate is closed: a model or a test failed, nothing was published, readers keep the last good version"
-        return [Finding("gate:gold", "gate", told, RUNBOOKS[13], _ask(SHOW_FAILED))]
+        return [Finding("gate:gold", "gate", told, RUNBOOKS[13], SHOW_FAILED, is_query=True)]
     return []
 
 
@@ -188,9 +190,9 @@ def _judge_check(check: Check, evidence: Evidence, known: Mapping[str, float | N
     if check.check_type in OWN_RULE or check.status in ("pass", "skipped"):
         return None
     counted = f"{check.failures:,} of {check.rows:,} rows" if check.failures and check.rows else "the check"
-    named = {"table_name": check.table_name, "check_name": check.check_name}
+    named = {"table_name": check.table_name, "check_name": check.check_name, "is_query": True}
     found_by = f"data_quality_metrics where check_name = '{check.check_name}' order by checked_at desc"
-    look = _ask(f"from {evidence.stored.get(check.key) or found_by} limit 20")
+    look = f"from {evidence.stored.get(check.key) or found_by} limit 20"
     if check.status in BAD:
         told = f"{check.table_name}: {check.label}: {counted} failed"
         if check.status == "error":
@@ -230,7 +232,3 @@ def _judge_stale(table: dict[str, Any]) -> Finding:
 def _judge_unrecorded(invocation: str) -> Finding:
     told = f"Tests ran and left no result in dbt_test_results (dbt's run {invocation})"
     return Finding("dead_hook:dbt", "dead_hook", told, RUNBOOKS["dead_hook"], "grep -n on-run-end dbt/dbt_project.yml")
-
-
-def _ask(query: str) -> str:
-    return f'duckdb -readonly duckdb/warehouse.duckdb "{query}"'

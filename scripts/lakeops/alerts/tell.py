@@ -70,12 +70,14 @@ def _tell(settings: Settings, run: Run, now: dt.datetime, told: list[Alert], *, 
     evidence, files = None, {}
     with _go_on("the lake could not be asked"):
         evidence = collect_evidence(settings, now)
+    # The record is read by time: what is told now follows all that was told, also under a clock that was ahead.
+    now = max([now, *(alert.raised_at + dt.timedelta(microseconds=1) for alert in told)])
     new, recovered = plan_alerts(run, evidence, open_, names, now)
     checks = {check.key: check for check in evidence.checks} if evidence else {}
     keys = {finding.incident: finding.incident.partition(":")[2] for finding in new}
     with _go_on("the files that failing rows came from are not known"):
         files = name_files(settings, run, [checks[key] for key in keys.values() if key in checks])
-    opened = [_open(finding, files.get(keys[finding.incident]), names, run, now) for finding in new]
+    opened = [_open(settings, finding, files.get(keys[finding.incident]), names, run, now) for finding in new]
     news = [*opened, *recovered]
     # Without a record there is no lake yet, or what is wrong with it is the very thing to tell.
     remembers = can_remember and (settings.lake.ops("alerts") / "_delta_log").is_dir()
@@ -104,7 +106,7 @@ def _go_on(lack: str) -> Iterator[None]:
         say(f"warning: alerts: {lack}: {_shorten(error)}")
 
 
-def _open(finding: Finding, files: str | None, sinks: str, run: Run, now: dt.datetime) -> Alert:
+def _open(settings: Settings, finding: Finding, files: str | None, sinks: str, run: Run, now: dt.datetime) -> Alert:
     return Alert(
         uuid.uuid4().hex,
         "opened",
@@ -115,7 +117,7 @@ def _open(finding: Finding, files: str | None, sinks: str, run: Run, now: dt.dat
         finding.check_name,
         files or finding.source_file,
         finding.runbook,
-        finding.look,
+        settings.ask(finding.look) if finding.is_query else finding.look,
         finding.tolerated,
         sinks,
         run.run_id,

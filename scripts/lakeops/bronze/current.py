@@ -12,6 +12,7 @@ import json
 import polars as pl
 
 from lakeops.bronze.parts import take_out_keys
+from lakeops.bronze.schema import Spans, read_declared
 from lakeops.bronze.tables import get_current, get_truth
 from lakeops.contract import Contract, Contracts
 from lakeops.delta import append, commit, get_folder, get_last_batch, open_table, read_frame, scan_table, write_part
@@ -58,7 +59,8 @@ def refresh_current(
             older = older.join(held, on=[*contract.load.key, *_PLACE], how="anti") if older.height else older
             keys = pl.concat([keys, held.select(keys.columns)]).unique()
         else:
-            winners = _pick_winners(changes.join(keys.lazy(), on=contract.load.key, how="semi"), contract)
+            touched = changes.join(keys.lazy(), on=contract.load.key, how="semi")
+            winners = _pick_winners(touched, contract, read_declared(lake, contract))
             older = winners.filter(pl.col("_batch_id") != batch_id)
             if older.height and not contract.load.partial_updates:
                 held = read_frame(table, [*contract.load.key, *_PLACE])
@@ -74,14 +76,19 @@ def refresh_current(
     commit(table, adds, removes, batch_id, {"batch_id": batch_id, "run_id": run_id, "derived": True})
 
 
-def derive_current(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
-    """Return the whole table that SQL sees, as it follows from its changes."""
-    pick = _pick_snapshot if contract.load.mode == "replace" else _pick_winners
-    found = pick(changes, contract)
+def derive_current(changes: pl.LazyFrame, contract: Contract, declared: Spans) -> pl.DataFrame:
+    """Return the whole table that SQL sees, as it follows from its changes.
+
+    Parameters
+    ----------
+    declared : when the contract had each column (`read_declared`).
+    """
+    is_replaced = contract.load.mode == "replace"
+    found = _pick_snapshot(changes, contract) if is_replaced else _pick_winners(changes, contract, declared)
     return found.drop("_absent", strict=False)
 
 
-def _pick_winners(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
+def _pick_winners(changes: pl.LazyFrame, contract: Contract, declared: Spans) -> pl.DataFrame:
     """Return the last record of every key; one that deletes stays, as a tombstone that the view hides."""
     key, order = contract.load.key, get_order(contract)
     if not contract.load.partial_updates:
@@ -97,19 +104,26 @@ def _pick_winners(changes: pl.LazyFrame, contract: Contract) -> pl.DataFrame:
     columns = [column.name for column in contract.columns]
     extra = [n for n in changes.collect_schema().names() if n not in columns and not n.startswith("_")]
     filled = [
-        # A column a record did not mention keeps the value it had; null, where mentioned, is a value.
-        pl.col(name).filter(~pl.col("_absent").fill_null("[]").str.contains(f'"{name}"', literal=True)).last()
-        for name in columns
+        pl.col(name).filter(_says(name, declared.get(name, []))).last()
+        for name in [*columns, *extra]
         if name not in key
     ]
-    # Of a column beyond the contract, a file that came before it cannot say that it leaves it out.
-    filled += [pl.col(name).drop_nulls().last() for name in extra]
     return (
         ordered.group_by(key, maintain_order=True)
         .agg(*filled, *(pl.col(name).last() for name in others))
         .select(*columns, *extra, *others)
         .collect()
     )
+
+
+def _says(name: str, spans: list[tuple[dt.datetime, dt.datetime]]) -> pl.Expr:
+    """Tell which records say what a column is; with the others it keeps the value it had.
+
+    Null, where mentioned, is a value; but while the contract does not have the column, nobody notes who leaves it out.
+    """
+    is_left_out = pl.col("_absent").fill_null("[]").str.contains(f'"{name}"', literal=True)
+    is_noted = (pl.col("_ingested_at").is_between(begin, end, closed="left") for begin, end in spans)
+    return pl.any_horizontal(pl.col(name).is_not_null(), *is_noted) & ~is_left_out
 
 
 def _pick_whole_records(changes: pl.LazyFrame, key: list[str], order: list[str]) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from deltalake.transaction import AddAction
 from lakeops.bronze.plan import Step
 from lakeops.contract import Column, Contract
 from lakeops.delta import write_part
-from lakeops.judge import judge_header, judge_rows, read_path_values
+from lakeops.judge import judge_header, judge_rows, read_path_values, reads_folders
 from lakeops.raw import Chunk, RefusedFile, read_file
 
 # A file with more accepted rows than this goes to disk part by part, so that its size does not bound memory.
@@ -30,6 +30,7 @@ class Examined:
     parts : accepted rows already written as data files, which no commit knows yet.
     quarantined : rows of the quarantine record.
     refusal : why the whole file is refused; empty if it is not.
+    is_copy : its rows are those of the step's twin; it is not read to its end.
     seconds : what it took to read and judge it; None for a file that nobody read.
     """
 
@@ -44,6 +45,7 @@ class Examined:
     min_business_date: dt.date | None = None
     max_business_date: dt.date | None = None
     refusal: str = ""
+    is_copy: bool = False
     seconds: float | None = None
 
     @property
@@ -81,6 +83,8 @@ def examine_file(
     buffered, misfit = 0, ""
     try:
         for chunk in read_file(step.landing.path, contract):
+            if step.twin and not reads_folders(contract, chunk.rows.columns):
+                return Examined(step, is_copy=True)
             examined.rows_read += chunk.rows.height + chunk.broken.height
             header = judge_header(_get_schema(chunk), contract, extra_columns)
             misfit = misfit or header.refusal
@@ -117,6 +121,9 @@ def examine_file(
         if not (reason := _find_obstacle(step.landing.path)):  # the disk failed, or the lake, and not this file
             raise
         examined.refuse(reason, table)
+    except pl.exceptions.PolarsError as error:  # values of a kind that nobody thought of must not stop the other files
+        found = str(error).splitlines()[0].partition(": [")[0][:200]  # the values may be a person's
+        examined.refuse(f"unreadable: {found}; ask the sender for plainer types", table)
     examined.seconds = round(time.perf_counter() - started, 4)
     return examined
 

@@ -21,7 +21,7 @@ from deltalake.transaction import AddAction
 from lakeops.bronze.current import append_touched_keys, refresh_current
 from lakeops.bronze.examine import ROWS_IN_MEMORY, Examined, examine_file
 from lakeops.bronze.parts import take_out_files
-from lakeops.bronze.plan import Plan, Step, plan_without
+from lakeops.bronze.plan import Plan, Step, explain_copy, plan_without
 from lakeops.bronze.schema import record_schema_changes
 from lakeops.bronze.tables import (
     get_current,
@@ -68,7 +68,7 @@ class LoadOutcome:
     refused : files refused as a whole, with why.
     unclaimed, duplicates : file names.
     held : files whose bytes somebody took out of bronze, with why they wait.
-    lost : files whose rows a rebuild could not bring back, and how many they were.
+    lost : files whose rows a rebuild could not bring back, how many they were, and why.
     skipped : how many files were unchanged.
     """
 
@@ -79,7 +79,7 @@ class LoadOutcome:
     unclaimed: list[str] = field(default_factory=list)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
     held: list[tuple[str, str]] = field(default_factory=list)
-    lost: list[tuple[str, int]] = field(default_factory=list)
+    lost: list[tuple[str, int, str]] = field(default_factory=list)
     skipped: int = 0
 
 
@@ -137,9 +137,13 @@ def commit_load(
 
 
 def write_off(
-    lake: Lake, contracts: Contracts, ledger: Ledger, lost: list[Entry], *, run_id: str, now: dt.datetime
+    lake: Lake, contracts: Contracts, ledger: Ledger, lost: list[tuple[Entry, str]], *, run_id: str, now: dt.datetime
 ) -> int:
     """Commit that files of one table cannot be loaded again: what bronze still had of them leaves it.
+
+    Parameters
+    ----------
+    lost : the files, each with why.
 
     Returns
     -------
@@ -149,12 +153,11 @@ def write_off(
     ------
     BronzeCommitError : the commit did not happen.
     """
-    contract = contracts.get_table(lost[0].table_name)
+    contract = contracts.get_table(lost[0][0].table_name)
     batch = _Batch(lake, contracts, ledger, run_id, get_next_batch(lake, contracts), now, lambda _: None)
     table = open_table(get_truth(lake, contract))
-    names = [entry.source_file for entry in lost]
-    why = "its rows were lost with the table, and the raw file is gone"
-    entries, _ = _commit_table(batch, contract, table, _Gathered(), names, why)
+    leaving = {entry.source_file: f"not loaded again by a rebuild: {why}" for entry, why in lost}
+    entries, _ = _commit_table(batch, contract, table, _Gathered(), leaving)
     append_entries(lake, contracts.get_record(NAME), entries, batch.batch_id)
     for entry in entries:
         ledger.add(entry)
@@ -203,6 +206,7 @@ class _Gathered:
     kept: list[Entry] = field(default_factory=list)
     refused: list[Entry] = field(default_factory=list)
     noted: list[Entry] = field(default_factory=list)
+    copies: list[Step] = field(default_factory=list)
     adds: list[AddAction] = field(default_factory=list)
     rows: list[pl.DataFrame] = field(default_factory=list)
     keys: list[pl.DataFrame] = field(default_factory=list)
@@ -210,6 +214,11 @@ class _Gathered:
     quarantined: list[pl.DataFrame] = field(default_factory=list)
     new_columns: dict[str, Column] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)
+
+    def note_copy(self, batch: _Batch, step: Step) -> None:
+        """Remember a file whose rows another one has; the commit speaks of it if its old rows leave."""
+        self.copies.append(step)
+        (self.kept if step.supersedes else self.noted).append(_make_entry(batch, Examined(step)))
 
     def note_keys(self, contract: Contract, examined: Examined, folder: Path) -> None:
         """Remember which keys a file brought, and which it deletes."""
@@ -240,14 +249,14 @@ def _load_table(
     tally = outcome.tables.setdefault(contract.name, TableOutcome(contract))
     gathered, steps = _gather_what_holds(batch, contract, steps, table)
     outcome.refused += [(entry.source_file, entry.reason or "") for entry in gathered.refused]
-    outcome.duplicates += [(s.landing.source_file, s.reason) for s in steps if s.action == "duplicate"]
+    outcome.duplicates += [(step.landing.source_file, step.reason) for step in gathered.copies]
     noted = [entry for entry in gathered.refused + gathered.noted if not _is_known(batch.ledger, entry)]
     if not gathered.kept:
         return noted, None
     loaded = {entry.source_file for entry in gathered.kept}
-    leaving = [step.landing.source_file for step in steps if step.supersedes and step.landing.source_file in loaded]
     why = f"restated by batch {batch.batch_id}"
-    entries, tally.version = _commit_table(batch, contract, table, gathered, leaving, why)
+    leaving = {s.landing.source_file: why for s in steps if s.supersedes and s.landing.source_file in loaded}
+    entries, tally.version = _commit_table(batch, contract, table, gathered, leaving)
     tally.new_columns += gathered.new_columns
     for label, count in gathered.warnings.items():
         tally.warnings[label] = tally.warnings.get(label, 0) + count
@@ -281,13 +290,19 @@ def _gather(batch: _Batch, contract: Contract, steps: list[Step], table: DeltaTa
     folder = get_folder(table)
     extra = get_extra_columns(table, contract)
     gathered = _Gathered()
-    copies = [step for step in steps if step.action == "duplicate"]
-    gathered.kept = [_make_entry(batch, Examined(step)) for step in copies if step.supersedes]
-    gathered.noted = [_make_entry(batch, Examined(step)) for step in copies if not step.supersedes]
-    offered = [step for step in steps if step.action != "duplicate"]
+    offered = []
+    for step in steps:
+        if step.action == "duplicate":
+            gathered.note_copy(batch, step)
+        else:
+            offered.append(step)
     with ThreadPoolExecutor(THREADS) as pool:
         for examined in _examine_in_order(pool, offered, extra, folder, batch):
             batch.on_file(examined.step)
+            if examined.is_copy:
+                why = explain_copy(examined.step.twin)
+                gathered.note_copy(batch, examined.step._replace(action="duplicate", reason=why))
+                continue
             for column in examined.new_columns:
                 if gathered.new_columns.setdefault(column.name, column).type != column.type:
                     examined.refuse(
@@ -340,9 +355,14 @@ def _examine_in_order(
 
 
 def _commit_table(
-    batch: _Batch, contract: Contract, table: DeltaTable, gathered: _Gathered, leaving: list[str], why: str
+    batch: _Batch, contract: Contract, table: DeltaTable, gathered: _Gathered, leaving: dict[str, str]
 ) -> tuple[list[Entry], int]:
-    """Write what must be there before the commit, commit, and derive what follows from it; `why` rows are leaving."""
+    """Write what must be there before the commit, commit, and derive what follows from it.
+
+    Parameters
+    ----------
+    leaving : files whose rows leave, each with why.
+    """
     path = get_folder(table)
     if gathered.new_columns:
         for place in {path, get_current(batch.lake, contract)}:
@@ -365,7 +385,7 @@ def _commit_table(
             recorded_at=batch.now,
             seconds=None,
         )
-        for name in leaving
+        for name, why in leaving.items()
         if (live := batch.ledger.get_live(name))
     ]
     entries = superseded + gathered.kept

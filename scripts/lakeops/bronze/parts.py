@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Collection
 
 import polars as pl
 from deltalake import DeltaTable
@@ -12,7 +13,7 @@ from lakeops.delta import get_folder, get_parts, make_remove, write_part
 
 
 def take_out_files(
-    table: DeltaTable, files: list[str], key: list[str], batch_id: int | None = None
+    table: DeltaTable, files: Collection[str], key: list[str], batch_id: int | None = None
 ) -> tuple[list[AddAction], list[RemoveAction], pl.DataFrame]:
     """Take the rows of raw files out of a table.
 

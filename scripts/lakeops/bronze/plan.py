@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
+from lakeops.contract import Contract
+from lakeops.judge import read_path_values
 from lakeops.ledger import Ledger
 from lakeops.raw import Landing
 
@@ -16,6 +20,8 @@ from lakeops.raw import Landing
 ACTIONS = ("load", "restate", "seen", "duplicate", "held", "refuse", "unclaimed", "skip")
 KNOWN_GOOD = ("loaded", "seen")
 ASKED_FOR = "asked for again"
+# Files of one place bring the same rows: table, hash, and what the folders that the contract reads say.
+Place = tuple[str, str | None, tuple[str, ...]]
 
 
 class Step(NamedTuple):
@@ -29,6 +35,8 @@ class Step(NamedTuple):
     reason : for a person.
     supersedes : rows of this file are in bronze and leave it.
     tied : the plan relies on another of its files, which brings or gives up the same bytes: both go into one commit.
+    twin : a file with the same bytes in a folder that says something else. Where the file says all of it itself, which
+        shows when it is read, their rows are the same.
     """
 
     landing: Landing
@@ -37,6 +45,7 @@ class Step(NamedTuple):
     reason: str = ""
     supersedes: bool = False
     tied: bool = False
+    twin: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,7 @@ def _skip_settled(landing: Landing, ledger: Ledger, fingerprints: dict[str, str]
         or last.stat_key != landing.stat_key
         or last.file_sha256 is None
         or landing.contract is None
+        or landing.contract.table != live.table_name
         or landing.refusal
     ):
         return None
@@ -121,16 +131,26 @@ def plan_load(
         and not landing.refusal
         and landing.source_file not in held
         and (live := ledger.get_live(landing.source_file))
+        and live.table_name == landing.contract.table
         and (live.file_sha256 != known[landing.source_file] or landing.source_file in reload)
+    }
+    contracts = {landing.contract.table: landing.contract for landing in others if landing.contract}
+    places = {
+        landing.source_file: _get_place(landing.contract, landing.source_file, known[landing.source_file])
+        for landing in others
+        if landing.contract
     }
     # Bytes that lie here, are in bronze now and stay there; loads of this plan join them as it goes along.
     lying = set(known.values())
     staying = {
-        (entry.table_name, entry.file_sha256): entry.source_file
+        _get_place(contract, entry.source_file, entry.file_sha256): entry.source_file
         for entry in ledger.iter_live()
-        if entry.file_sha256 in lying and entry.source_file not in restated
+        if entry.file_sha256 in lying
+        and entry.source_file not in restated
+        and (contract := contracts.get(entry.table_name))
     }
     live_bytes = dict(staying)
+    twins = {(table, sha): name for (table, sha, _), name in staying.items()}
     steps = []
     for landing in landings:
         if step := settled.get(landing.source_file):
@@ -145,14 +165,18 @@ def plan_load(
         name, sha = landing.source_file, known[landing.source_file]
         last = ledger.latest.get(name)
         unchanged = _is_unchanged(landing, ledger)
-        if (live := ledger.get_live(name)) and live.file_sha256 == sha and name not in reload:
+        live = ledger.get_live(name)
+        if live and live.table_name != landing.contract.table:
+            steps.append(Step(landing, "refuse", sha, _explain_other_table(name, live.table_name)))
+            continue
+        if live and live.file_sha256 == sha and name not in reload:
             steps.append(Step(landing, "seen", sha, "same bytes as loaded"))
             continue
         if name in held:
             waits = unchanged and last is not None and last.status in ("undone", "held")
             steps.append(Step(landing, "skip" if waits else "held", sha, held[name]))
             continue
-        place = (landing.contract.table, sha)
+        place = places[name]
         twin = live_bytes.get(place)
         if landing.contract.load.mode == "append" and twin not in (None, name):
             action = "skip" if unchanged and last and last.status == "duplicate" else "duplicate"
@@ -163,18 +187,23 @@ def plan_load(
             reason = ASKED_FOR if name in reload else reason
             if unchanged and last and last.status == "refused":
                 reason = f"refused before ({last.reason}), tried again"
-            steps.append(Step(landing, action, sha, reason, supersedes=name in restated))
+            twin = twins.setdefault(place[:2], name) if landing.contract.load.mode == "append" else name
+            if unchanged and last and (last.status, last.reason) == ("duplicate", explain_copy(twin)):
+                steps.append(Step(landing, "skip", sha, explain_copy(twin)))
+                continue
+            twin = "" if twin == name else twin
+            steps.append(Step(landing, action, sha, reason, supersedes=name in restated, twin=twin))
             live_bytes[place] = name
     offered = [step for step in steps if step.action in ("load", "restate")]
     if limit is not None and len(offered) > limit:
         # Restated ones first: a file that waits for another to give up its bytes must not hold that one up.
         waiting = sorted(offered, key=lambda step: not step.supersedes)[limit:]
-        places = {_get_place(step) for step in waiting}
-        waiting += [step for step in steps if step.action == "duplicate" and _get_place(step) in places]
+        coming = {places[step.landing.source_file] for step in waiting}
+        waiting += [s for s in steps if s.action == "duplicate" and places[s.landing.source_file] in coming]
         names = {step.landing.source_file for step in waiting}
         rest = [landing for landing in landings if landing.source_file not in names]
         return plan_load(rest, ledger, fingerprints, reload=reload, limit=limit)
-    return Plan(tuple(_tie(steps, ledger, staying)))
+    return Plan(tuple(_tie(steps, ledger, places, staying)))
 
 
 def plan_without(steps: list[Step], refused: Collection[str], ledger: Ledger) -> list[Step]:
@@ -207,33 +236,55 @@ def _find_held(
         name = landing.source_file
         if landing.contract is None or landing.refusal or name in reload:
             continue
-        any_name = landing.contract.load.mode == "append"
-        if twin := ledger.find_undone(name, landing.contract.table, known[name], any_name):
+        get_said = partial(_get_said, landing.contract) if landing.contract.load.mode == "append" else None
+        if twin := ledger.find_undone(name, landing.contract.table, known[name], get_said):
             whose = "" if twin == name else f" of {twin}"
             held[name] = f"bytes{whose} that were taken out of bronze; lakeops load --reload brings them back"
     return held
 
 
-def _get_place(step: Step) -> tuple[str, str | None]:
-    assert step.landing.contract is not None
-    return (step.landing.contract.table, step.file_sha256)
+def _get_said(contract: Contract, source_file: str) -> tuple[str, ...]:
+    """Return what a file's folders say of its rows; by values alone, for a folder may have two names (order_dt, dt)."""
+    if not contract.load.folders:
+        return ()
+    values = read_path_values(source_file)
+    return tuple(value for name in contract.load.folders if (value := values.get(name)) is not None)
 
 
-def _tie(steps: list[Step], ledger: Ledger, staying: Collection[tuple[str | None, str | None]]) -> Iterable[Step]:
+def _get_place(contract: Contract, source_file: str, sha: str | None) -> Place:
+    return (contract.table, sha, _get_said(contract, source_file))
+
+
+def explain_copy(twin: str) -> str:
+    """Return why a file is a copy of its twin, although their folders differ."""
+    return f"same bytes as {twin}, and the file says itself what its folders could"
+
+
+def _explain_other_table(source_file: str, table: str | None) -> str:
+    file = shlex.quote(source_file)
+    return (
+        f"other_table: its rows are in {table}; lakeops undo --file {file} --reason … takes them out there, then "
+        f"lakeops load --reload {file} --reason … brings them here; of a table that has another name now, see the page"
+    )
+
+
+def _tie(steps: list[Step], ledger: Ledger, places: dict[str, Place], staying: Collection[Place]) -> Iterable[Step]:
     """Mark the steps that are right only if another step of the plan comes to what it was planned for."""
     moving = [
         step
         for step in steps
         if step.action in ("load", "restate", "duplicate") and step.landing.contract.load.mode == "append"
     ]
-    coming = Counter(_get_place(step) for step in moving if _get_place(step) not in staying)
+    coming = Counter(place for step in moving if (place := places[step.landing.source_file]) not in staying)
     leaving = {}
     for step in moving:
-        if step.supersedes and (live := ledger.get_live(step.landing.source_file)):
-            leaving[live.table_name, live.file_sha256] = step.landing.source_file
-    tied = {step.landing.source_file for step in moving if coming[_get_place(step)] > 1}
+        name = step.landing.source_file
+        if step.supersedes and (live := ledger.get_live(name)):
+            leaving[_get_place(step.landing.contract, name, live.file_sha256)] = name
+    tied = {step.landing.source_file for step in moving if coming[places[step.landing.source_file]] > 1}
     for step in moving:
-        name, loser = step.landing.source_file, leaving.get(_get_place(step))
+        name = step.landing.source_file
+        loser = leaving.get(places[name])
         if loser not in (None, name):
             tied |= {name, loser}
     return [step._replace(tied=True) if step.landing.source_file in tied else step for step in steps] if tied else steps

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from lakeops.delta import append, commit, ensure_table, get_folder, open_table, 
 from lakeops.ledger import NAME, Entry, Ledger, append_entries, make_frame
 from lakeops.paths import Lake
 from lakeops.raw import compute_fingerprint, make_landing
+from lakeops.settings import get_account
 
 RESOLUTIONS = "quarantine_resolutions"
 
@@ -182,7 +182,7 @@ def _append_resolutions(
     batch_id: int | None,
     now: dt.datetime,
 ) -> None:
-    who = getpass.getuser()
+    who = get_account()
     rows = [
         {
             "table_name": record["table_name"],

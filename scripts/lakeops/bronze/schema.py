@@ -35,6 +35,10 @@ from lakeops.ledger import make_frame
 from lakeops.paths import Lake
 
 NAME = "schema_history"
+# From when to when a contract had a column, by column; no span where it never did.
+Spans = dict[str, list[tuple[dt.datetime, dt.datetime]]]
+_EVER_SINCE = dt.datetime.min.replace(tzinfo=dt.UTC)
+_STILL = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
 def is_wider(new: DataType, old: DataType) -> bool:
@@ -109,6 +113,24 @@ def record_schema_changes(lake: Lake, contracts: Contracts, batch_id: int | None
                 }
             )
     append(lake.ops(NAME), make_frame(contracts.get_record(NAME), rows), batch_id or 0)
+
+
+def read_declared(lake: Lake, contract: Contract) -> Spans:
+    """Return when a contract had each column: only a record that was judged then can say that it is null.
+
+    What it had when the history begins, which may be written anew, it had ever since.
+    """
+    history = read_frame(open_table(lake.ops(NAME))).filter(pl.col("table_name") == contract.table)
+    begins = history["recorded_at"].min()
+    spans: Spans = {}
+    for row in history.sort("recorded_at", maintain_order=True).iter_rows(named=True):
+        own, moment = spans.setdefault(row["column_name"], []), row["recorded_at"]
+        has_it = bool(own) and own[-1][1] == _STILL
+        if row["change"] == "dropped" and has_it:
+            own[-1] = (own[-1][0], moment)
+        elif row["change"] != "dropped" and row["batch_id"] is None and not has_it:
+            own.append((_EVER_SINCE if moment == begins else moment, _STILL))
+    return spans
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,16 @@ def get_current(lake: Lake, contract: Contract) -> Path:
     return lake.bronze(contract.schema, contract.table)
 
 
+def get_rebuild_mark(lake: Lake, contract: Contract) -> Path:
+    """Return the file that is there while a table is made anew from raw files, of which it may hold only some yet."""
+    return lake.folder / f".rebuilding-{contract.name}"
+
+
+def list_half_rebuilt(lake: Lake, contracts: Contracts) -> list[Contract]:
+    """Return the contracts of which a rebuild was begun and not finished."""
+    return [contract for contract in contracts.tables if get_rebuild_mark(lake, contract).exists()]
+
+
 def get_quarantine_columns(contracts: Contracts) -> tuple[Column, ...]:
     """Return the stored columns of a quarantine table; `status` is not stored, the view works it out."""
     return tuple(column for column in contracts.get_record("quarantine").columns if column.name != "status")
@@ -93,13 +103,21 @@ def check_tables(lake: Lake, contracts: Contracts, ledger: Ledger, rebuild: Coll
 
     Raises
     ------
-    BronzeCommitError : a table is gone, or holds less than was committed, or what was loaded can no longer be told.
+    BronzeCommitError : a table is gone, or holds less than was committed, or is half rebuilt; or what was loaded can no
+        longer be told.
     """
     if (lake.folder / ".restoring").exists():
         raise BronzeCommitError(
             "A restore of this lake was not finished.",
             where=str(lake.folder),
             next_step="run the same lakeops restore-from again",
+        )
+    half = list_half_rebuilt(lake, contracts)
+    if any(contract.table not in rebuild and contract.name not in rebuild for contract in half):
+        raise BronzeCommitError(
+            "A rebuild was not finished: what it makes anew does not hold all of its files yet.",
+            where=", ".join(contract.name for contract in half),
+            next_step=f'lakeops rebuild {" ".join(contract.name for contract in half)} --reason "…"',
         )
     for contract in contracts.tables:
         if contract.table in rebuild or contract.name in rebuild:
@@ -126,8 +144,8 @@ def check_tables(lake: Lake, contracts: Contracts, ledger: Ledger, rebuild: Coll
                     where=str(path),
                     expected=f"batches up to {held}",
                     found=f"batches up to {known} in the ledger",
-                    next_step=f"with a backup: lakeops repair ops.{NAME} --from DIR; from raw files, without one: "
-                    f'lakeops rebuild {contract.name} --reason "…"',
+                    next_step=f'with a backup: lakeops repair ops.{NAME} --from DIR --reason "…"; without one, from '
+                    f'raw files: lakeops rebuild {contract.name} --reason "…"',
                 )
 
 

@@ -30,9 +30,9 @@ app = typer.Typer(
 )
 
 RawOption = Annotated[Path | None, typer.Option("--raw", help="Landing zone to read (default: data_raw)")]
-LakeOption = Annotated[Path | None, typer.Option("--lake", help="Lake to write (default: lake)")]
+LakeOption = Annotated[Path | None, typer.Option("--lake", help="Lake to write (default: that of the target)")]
 WarehouseOption = Annotated[
-    Path | None, typer.Option("--manifest", help="DuckDB file of views and models (default: duckdb/warehouse.duckdb)")
+    Path | None, typer.Option("--manifest", help="DuckDB file of views and models (default: that of the target)")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read")]
 
@@ -158,15 +158,16 @@ def incremental(raw: RawOption = None, as_json: JsonOption = False) -> None:
     """
     from lakeops import report
 
-    outcome = pipeline.run_incremental(load_settings(raw))
+    settings = load_settings(raw)
+    outcome = pipeline.run_incremental(settings)
     facts = (outcome.loads, outcome.steps, outcome.published, outcome.seconds)
     if as_json:
         console.print_json(report.collect_run(*facts))
     else:
         report.show_run(*facts)
-    pipeline.raise_if_failed(outcome)
+    pipeline.raise_if_failed(settings, outcome)
     if not as_json:
-        report.show_next_steps(outcome.published)
+        report.show_next_steps(settings, outcome.published)
 
 
 quality = typer.Typer(
@@ -230,9 +231,10 @@ def test_data() -> None:
     """Run every data test on every row, with stored failures. The main job tests only what is new."""
     from lakeops import report
 
-    outcome = pipeline.run_data_tests(load_settings())
+    settings = load_settings()
+    outcome = pipeline.run_data_tests(settings)
     report.show_run(outcome.loads, outcome.steps, outcome.published, outcome.seconds)
-    pipeline.raise_if_failed(outcome)
+    pipeline.raise_if_failed(settings, outcome)
 
 
 @app.command()
@@ -364,10 +366,11 @@ def demo() -> None:
     """Land a generated week in three loads, run the main job, and say what happened."""
     from lakeops import report
 
-    outcome = pipeline.run_demo(load_settings())
+    settings = load_settings()
+    outcome = pipeline.run_demo(settings)
     report.show_run(outcome.loads, outcome.steps, outcome.published, outcome.seconds)
-    pipeline.raise_if_failed(outcome)
-    report.show_next_steps(outcome.published)
+    pipeline.raise_if_failed(settings, outcome)
+    report.show_next_steps(settings, outcome.published)
 
 
 app.add_typer(contracts.contract, name="contract")

@@ -55,14 +55,18 @@ def backup(
     from lakeops.recovery.backup import back_up, load_generations
 
     if list_them:
-        generations = load_generations(to)
+        rows = [
+            (g.name, *((None, None) if g.problem else (len(g.files), g.size_bytes)), g.problem or None)
+            for g in load_generations(to)
+        ]
         if as_json:
-            rows = [{"generation": g.name, "files": len(g.files), "size_bytes": g.size_bytes} for g in generations]
-            console.print_json(rows)
+            names = ("generation", "files", "size_bytes", "problem")
+            console.print_json([dict(zip(names, row, strict=True)) for row in rows])
         else:
-            console.print_table(
-                ["generation", "files", "bytes"], [(g.name, len(g.files), g.size_bytes) for g in generations]
-            )
+            console.print_table(["generation", "files", "bytes"], [row[:3] for row in rows])
+            for name, *_, problem in rows:
+                if problem:
+                    console.say(f"warning: generation {name} cannot be read: {problem}")
         return
     outcome = back_up(load_settings(), to)
     if as_json:
@@ -131,7 +135,8 @@ def repair(
         raise BronzeCommitError(
             "Not everything can be mended without a loss; that was left as it is.",
             where="\n            ".join(plan.unproven),
-            next_step="a backup (lakeops repair --from DIR); without one, lakeops rebuild TABLE names each lost file",
+            next_step='a backup: lakeops repair --from DIR --reason "…"; without one: lakeops rebuild TABLE --reason '
+            '"…", which names each lost file',
         )
     if not said and not brought:
         console.say("nothing to repair: lakeops doctor --deep looks closer")
@@ -160,7 +165,7 @@ def rebuild(
         return
     built = pipeline.run_rebuild_warehouse(settings, reason)
     report.show_run(built.loads, built.steps, built.published, built.seconds)
-    pipeline.raise_if_failed(built)
+    pipeline.raise_if_failed(settings, built)
 
 
 def drill(

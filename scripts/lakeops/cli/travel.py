@@ -123,7 +123,8 @@ def create_snapshot(
 
     made = snapshots.create_snapshot(load_settings(), name, reason)
     console.say(f"{name} stands for {len(made.versions)} tables as of {made.created_at:%Y-%m-%d %H:%M:%S} UTC")
-    console.say(f"look at it: lakeops asof --snapshot {name}; go back to it: lakeops snapshot restore {name}")
+    console.say(f"look at it: lakeops asof --snapshot {name}")
+    console.say(f'go back to it: lakeops snapshot restore {name} --reason "…"')
 
 
 @snapshot.command("list")
@@ -183,7 +184,7 @@ def restore_snapshot(
         return
     outcome = pipeline.run_build(settings)
     report.show_run(outcome.loads, outcome.steps, outcome.published, outcome.seconds)
-    pipeline.raise_if_failed(outcome)
+    pipeline.raise_if_failed(settings, outcome)
 
 
 @snapshot.command("drop")

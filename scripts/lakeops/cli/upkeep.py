@@ -93,19 +93,20 @@ def restorable(tables: TablesArgument = None, as_json: JsonOption = False) -> No
 
 @app.command()
 def explain(
-    query: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, as for duckdb/warehouse.duckdb")],
+    query: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, as for the warehouse")],
     as_json: JsonOption = False,
 ) -> None:
     """Run a query; say which files it read and skipped, and why. They are then in table_partitions."""
     from lakeops.pipeline import run_explain
     from lakeops.report import upkeep as report
 
-    explained = run_explain(load_settings(), query)
+    settings = load_settings()
+    explained = run_explain(settings, query)
     if as_json:
         scans = [asdict(scan) for scan in explained.scans]
         console.print_json({"query": explained.query, "scans": scans, "files": explained.rows.to_dicts()})
     else:
-        report.show_explained(explained)
+        report.show_explained(settings, explained)
 
 
 @app.command()

@@ -49,6 +49,14 @@ def _refuse_bound(text: str) -> Decimal:
     raise ValueError(text)
 
 
+def _read_bound(value: object, data_type: DataType) -> Decimal | dt.date:
+    read, expected = _BOUNDS.get(data_type.kind, (_refuse_bound, "a column of numbers, dates or timestamps"))
+    try:
+        return read(str(value))
+    except (ValueError, InvalidOperation) as error:
+        raise ValueError(expected) from error
+
+
 # How a bound of each kind of column is read, and what is expected there.
 _BOUNDS: dict[str, tuple[Callable[[str], Decimal | dt.date], str]] = {
     "bigint": (_read_number, "a number"),
@@ -84,13 +92,26 @@ class Expectation:
         ValueError : it is none of the column's type; the message says what is.
         """
         value = self.arguments.get(argument)
-        if value is None:
-            return None
-        read, expected = _BOUNDS.get(data_type.kind, (_refuse_bound, "a column of numbers, dates or timestamps"))
-        try:
-            return read(str(value))
-        except (ValueError, InvalidOperation) as error:
-            raise ValueError(expected) from error
+        return None if value is None else _read_bound(value, data_type)
+
+    def check_values(self, data_type: DataType) -> None:
+        """Raise ValueError if a value of `accepted_values` is none of the column's type; the message says what is."""
+        values = self.arguments["values"]
+        if not isinstance(values, list):
+            raise ValueError(f"a list, not {values!r}")
+        for value in values:
+            if data_type.kind in ("varchar", "json"):
+                # A day is spelt in one way only; YAML reads NO as false, and 01 as 1.
+                if type(value) not in (str, dt.date):
+                    raise ValueError(f"text, not {value!r}: put it in quotes")
+            elif data_type.kind == "boolean":
+                if str(value).lower() not in ("true", "false"):
+                    raise ValueError(f"true or false, not {value!r}")
+            else:
+                try:
+                    _read_bound(value, data_type)
+                except ValueError as error:
+                    raise ValueError(f"{error}, not {value!r}") from error
 
     @property
     def label(self) -> str:

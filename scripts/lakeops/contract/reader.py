@@ -334,6 +334,9 @@ def _read_expectations(
             at = place.at("columns", index, "data_tests", position)
             body = body or {}
             config = body.get("config") or {}
+            # Here dbt does not look at all rows, or at none: what it lets pass must not be quarantined.
+            if any(said.get("where") or said.get("enabled") is False for said in (body, config)):
+                continue
             on_fail = _dig(config, "meta", "on_fail") or "quarantine"
             if on_fail not in ("quarantine", "refuse", "warn"):
                 raise _unknown(at, "on_fail", on_fail, ["quarantine", "refuse", "warn"])
@@ -360,6 +363,8 @@ def _read_expectations(
             rule = Expectation(name, column["name"], _check_arguments(name, arguments, at), on_fail)
             if name == "accepted_range":
                 _check_bounds(rule, columns[index].type, at)
+            elif name == "accepted_values":
+                _check_values(rule, columns[index].type, at)
             yield rule
     for key in load.key:
         if ("not_null", key) not in seen:
@@ -420,6 +425,19 @@ def _check_bounds(rule: Expectation, data_type: DataType, place: Place) -> None:
             found=repr(rule.arguments["inclusive"]),
             next_step="mend it in the contract",
         )
+
+
+def _check_values(rule: Expectation, data_type: DataType, place: Place) -> None:
+    try:
+        rule.check_values(data_type)
+    except ValueError as error:
+        raise ContractError(
+            f"The values of accepted_values cannot be those of {rule.column}, which is {data_type}.",
+            where=str(place),
+            expected=str(error),
+            found=f"values: {rule.arguments['values']}",
+            next_step="mend the list in the contract; what YAML reads as a number, a day or true, quote",
+        ) from error
 
 
 def _check_regex(regex: str, place: Place) -> None:

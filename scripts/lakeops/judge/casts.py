@@ -234,7 +234,7 @@ def _cast_typed(values: pl.Series, data_type: DataType, target: pl.DataType, tim
         return pl.Series(values.name, texts, dtype=target)
     if target == pl.String:
         values = _blank(values, ~values.is_finite()) if kind == "json" and dtype.is_float() else values
-        return values.cast(pl.String, strict=False)
+        return values.dt.to_string("iso") if dtype == pl.Duration else values.cast(pl.String, strict=False)
     if kind == "boolean" and dtype == target:
         return values
     if kind == "date" and dtype == target:

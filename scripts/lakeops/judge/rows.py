@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from functools import reduce
 from operator import or_
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -17,6 +19,7 @@ from lakeops.contract import Column, Contract, Expectation
 from lakeops.errors import ContractError
 from lakeops.judge.casts import cast_losslessly, write_json
 from lakeops.judge.header import HeaderVerdict
+from lakeops.raw import RefusedFile
 
 NO_SURPRISE = HeaderVerdict()
 SOURCE_ROW = "_source_row"
@@ -60,7 +63,7 @@ class _Failure:
 
 
 def judge_rows(
-    rows: pl.DataFrame, contract: Contract, path_values: dict[str, str], header: HeaderVerdict = NO_SURPRISE
+    rows: pl.DataFrame, contract: Contract, path_values: dict[str, str | None], header: HeaderVerdict = NO_SURPRISE
 ) -> Judged:
     """Judge rows by their contract.
 
@@ -70,6 +73,11 @@ def judge_rows(
     contract : what they promise.
     path_values : `name=value` folders of the file's path, for derived columns.
     header : the verdict on the columns.
+
+    Raises
+    ------
+    ContractError : an expression of the contract cannot be computed, whatever the rows are.
+    RefusedFile : it cannot be computed on one of these rows.
     """
     load = contract.load
     rows = rows.rename({old: new for old, new in header.renames.items() if old in rows.columns})
@@ -172,7 +180,11 @@ def _find_deleted(rows: pl.DataFrame, frame: pl.DataFrame, contract: Contract, c
 
 
 def _collect_absent(
-    rows: pl.DataFrame, frame: pl.DataFrame, contract: Contract, header: HeaderVerdict, path_values: dict[str, str]
+    rows: pl.DataFrame,
+    frame: pl.DataFrame,
+    contract: Contract,
+    header: HeaderVerdict,
+    path_values: dict[str, str | None],
 ) -> pl.Series:
     """Return, as a JSON list by row, the columns a record leaves out: absent is not null."""
     never = [column.name for column in contract.file_columns if column.name not in rows.columns]
@@ -196,7 +208,7 @@ def _collect_absent(
 
 
 def _add_derived(
-    frame: pl.DataFrame, contract: Contract, path_values: dict[str, str]
+    frame: pl.DataFrame, contract: Contract, path_values: dict[str, str | None]
 ) -> tuple[pl.DataFrame, list[_Failure]]:
     """Return the frame with its derived columns, and the rows in which what was derived does not fit its column."""
     failures = []
@@ -230,7 +242,20 @@ def _evaluate(scope: pl.LazyFrame, expression: pl.Expr, contract: Contract, sett
     try:
         return scope.select(expression.alias(setting)).collect().to_series()
     except pl.exceptions.PolarsError as error:
-        raise _refuse_setting(contract, setting, text, str(error).splitlines()[0][:200]) from error
+        found = str(error).splitlines()[0][:200]
+        roots = expression.meta.root_names()
+        if any(column.personal and column.name in roots for column in contract.columns):
+            found = found.partition(": [")[0]  # the values follow, and what is said goes to the ledger and the alert
+        try:
+            scope.clear().select(expression).collect()
+        except pl.exceptions.PolarsError:
+            raise _refuse_setting(contract, setting, text, found) from error
+        # Of other rows it can be computed: one bad file must not keep the others out.
+        raise RefusedFile(
+            "not_computed",
+            f"load.{setting}, {text}: {found}",
+            "ask the sender, or write TRY_CAST in the contract, which gives null where CAST fails",
+        ) from error
 
 
 def _refuse_setting(contract: Contract, setting: str, text: str, found: str) -> ContractError:
@@ -377,6 +402,19 @@ def _list_values(values: pl.Series) -> list[Any]:
         return values.cast(pl.String).to_list()
 
 
-def read_path_values(source_file: str) -> dict[str, str]:
-    """Return the `name=value` folders of a path, as Hive writes them."""
-    return dict(re.findall(r"([A-Za-z_][A-Za-z0-9_]*)=([^/]+)/", source_file))
+def read_path_values(source_file: str) -> dict[str, str | None]:
+    """Return the `name=value` folders of a path, as Hive writes them: signs as %20, and a word of its own for null."""
+    found = re.findall(r"([A-Za-z_][A-Za-z0-9_]*)=([^/]+)/", source_file)
+    return {name: None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value) for name, value in found}
+
+
+def reads_folders(contract: Contract, columns: Collection[str]) -> bool:
+    """Tell whether anything in the rows of a file comes from the folders of its path.
+
+    Parameters
+    ----------
+    columns : those that the file brings.
+    """
+    folders = set(contract.load.folders).difference(columns)
+    derived = [text for name, text in contract.load.derive.items() if name not in columns]
+    return any(folders.intersection(pl.sql_expr(text).meta.root_names()) for text in derived)

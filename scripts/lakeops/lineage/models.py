@@ -85,7 +85,7 @@ def get_model(models: dict[str, Model], name: str) -> Model:
         "There is no such table.",
         where=name,
         expected=" or ".join(near) if near else "schema.table, for example gold.fct_sales",
-        next_step='duckdb -readonly duckdb/warehouse.duckdb "show all tables" lists them',
+        next_step="SHOW ALL TABLES in the warehouse lists them",
     )
 
 

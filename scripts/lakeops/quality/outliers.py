@@ -70,7 +70,7 @@ def find_outliers(
     ----------
     days : business dates to look at; None for all.
     """
-    day, column = contract.load.business_date, f'"{rule.column}"'
+    day, column = f'"{contract.load.business_date}"', f'"{rule.column}"'
     chosen = f"{column} is not null and {day} is not null" + _keep_allowed(contract, rule)
     if days is not None:
         listed = ", ".join(f"date '{one}'" for one in days)

@@ -130,7 +130,7 @@ def _get_day(contract: Contract) -> str:
     column = contract.load.business_date
     if column is None:
         return "cast(_ingested_at as date)"
-    return column if contract.get_column(column).type.kind == "date" else f"cast({column} as date)"
+    return f'"{column}"' if contract.get_column(column).type.kind == "date" else f'cast("{column}" as date)'
 
 
 def _measure(

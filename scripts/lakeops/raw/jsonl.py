@@ -16,6 +16,9 @@ from lakeops.raw.stream import ByteStream, check_packing
 
 BLOCK_BYTES = 8 << 20
 MAX_RECORD_BYTES = 1 << 20
+# Names that are data ({"u000001": …} a line) would make a column each, and a cell of every line in every column.
+MAX_NAMES = 2_000
+MAX_CELLS = 50_000_000
 # Shorter lines without an escape cannot nest too deeply to be written again, nor hold half a surrogate pair.
 _HARMLESS_LENGTH = 600
 
@@ -55,7 +58,7 @@ def read_jsonl(path: Path, notes_absent: bool = False, encoding: str = "utf-8") 
 
     Raises
     ------
-    RefusedFile : empty, cut short, in another encoding, or a line over 1 MiB.
+    RefusedFile : empty, cut short, in another encoding, a line over 1 MiB, or more names than a table has columns.
     """
     stream = ByteStream(path, encoding)
     line, rest = 1, b""
@@ -67,12 +70,12 @@ def read_jsonl(path: Path, notes_absent: bool = False, encoding: str = "utf-8") 
         end = data.rfind(b"\n") + 1
         rest = data[end:]
         if end:
-            yield _make_chunk(_decode(data[:end], line), line, notes_absent)
+            yield from _make_chunks(_decode(data[:end], line), line, notes_absent)
             line += data.count(b"\n", 0, end)
         if len(rest) > MAX_RECORD_BYTES:
             raise _refuse_length(line)
     if rest:
-        yield _make_chunk(_decode(rest, line), line, notes_absent)
+        yield from _make_chunks(_decode(rest, line), line, notes_absent)
     elif line == 1:
         raise RefusedFile("empty", "the file has no bytes", "ask the sender for the file again")
     stream.close()
@@ -102,7 +105,7 @@ def _refuse_length(line: int) -> RefusedFile:
     )
 
 
-def _make_chunk(lines: list[str], first: int, notes_absent: bool) -> Chunk:
+def _make_chunks(lines: list[str], first: int, notes_absent: bool) -> Iterator[Chunk]:
     records: list[dict[str, Any]] = []
     numbers: list[int] = []
     broken = []
@@ -124,6 +127,17 @@ def _make_chunk(lines: list[str], first: int, notes_absent: bool) -> Chunk:
         records.append(record)
         numbers.append(line)
         names.update(dict.fromkeys(record))
+        if len(names) > MAX_NAMES:
+            raise RefusedFile(
+                "bad_header",
+                f"line {line}: over {MAX_NAMES:,} different names up to here; they seem to be data",
+                "ask the sender for objects whose names are those of columns, and what differs line by line as a value",
+            )
+    if len(names) * len(records) > MAX_CELLS and len(records) > 1:
+        half = len(lines) // 2
+        yield from _make_chunks(lines[:half], first, notes_absent)
+        yield from _make_chunks(lines[half:], first + half, notes_absent)
+        return
     refuse_reserved(names)
     columns = {
         name: pl.Series(name, [_write_text(record.get(name)) for record in records], dtype=pl.String) for name in names
@@ -136,7 +150,7 @@ def _make_chunk(lines: list[str], first: int, notes_absent: bool) -> Chunk:
     def get_raw(wanted: Iterable[int]) -> dict[int, str]:
         return {number: lines[number - first].removesuffix("\r") for number in wanted}
 
-    return Chunk(rows, make_broken(broken), get_raw)
+    yield Chunk(rows, make_broken(broken), get_raw)
 
 
 def _describe(error: Exception) -> str:

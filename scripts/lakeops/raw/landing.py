@@ -99,7 +99,10 @@ def list_landings(raw: Path, contracts: tuple[Contract, ...], root: Path) -> lis
             )
         if (spelt := _spell(relative)) != relative:
             relative, refusal = spelt, "bad_name: the name of the file is not UTF-8"
-        stat = entry.stat(follow_symlinks=not refusal)
+        try:
+            stat = entry.stat(follow_symlinks=not refusal)
+        except FileNotFoundError:  # renamed since, as x.csv.tmp to x.csv: the next run finds it where it is then
+            continue
         landings.append(
             Landing(
                 place=entry.path,
@@ -142,7 +145,11 @@ def _walk(
     folder, prefix : where to look, and its name under the root.
     linked : real paths of the folders reached by a link so far.
     """
-    with os.scandir(folder) as entries:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:  # moved away since its name was read
+        return
+    with entries:
         for entry in sorted(entries, key=lambda found: found.name):
             if entry.name.startswith(("_", ".")):
                 continue

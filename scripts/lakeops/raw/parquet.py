@@ -46,7 +46,7 @@ def read_parquet(path: Path) -> Iterator[Chunk]:
             for batch in file.iter_batches(batch_size=ROWS_PER_CHUNK):
                 data = pa.Table.from_batches([batch])
                 data.validate(full=True)  # text that is not UTF-8 would be stored as it is, and nobody could read it
-                yield _make_chunk(data.cast(schema), row)
+                yield _make_chunk(_spell_uuids(data).cast(schema), row)
                 row += batch.num_rows
             if row == 1:
                 yield _make_chunk(schema.empty_table(), row)
@@ -117,7 +117,11 @@ def _check_ends(path: Path) -> None:
 
 
 def _adapt_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema with every zone as UTC, which changes no moment; polars knows no zone like +05:30."""
+    """Return the schema in types of which polars can make others.
+
+    Every zone is UTC, which changes no moment: polars knows no zone like +05:30. JSON and other types with a name of
+    their own are what they are stored as, a UUID is text.
+    """
     for place, column in enumerate(schema):
         if pa.types.is_decimal256(column.type):
             raise RefusedFile(
@@ -127,7 +131,19 @@ def _adapt_schema(schema: pa.Schema) -> pa.Schema:
             )
         if pa.types.is_timestamp(column.type) and column.type.tz:
             schema = schema.set(place, column.with_type(pa.timestamp(column.type.unit, tz="UTC")))
+        if isinstance(column.type, pa.BaseExtensionType):
+            stored = pa.string() if column.type == pa.uuid() else column.type.storage_type
+            schema = schema.set(place, column.with_type(stored))
     return schema
+
+
+def _spell_uuids(data: pa.Table) -> pa.Table:
+    """Return the table with UUIDs as people write them; stored are 16 bytes, which are no text."""
+    for place, column in enumerate(data.schema):
+        if column.type == pa.uuid():
+            texts = [None if value is None else str(value) for value in data[place].to_pylist()]
+            data = data.set_column(place, column.name, pa.array(texts, pa.string()))
+    return data
 
 
 def _make_chunk(data: pa.Table, first: int) -> Chunk:

@@ -23,6 +23,7 @@ MAX_UNPACKED_BYTES = 1 << 30
 MAX_UNPACKED_RATIO = 200
 # The reader lays a sheet out as a full grid: one cell in its far corner would ask for 17,179,869,184 cells.
 MAX_CELLS = 50_000_000
+_FAILED = "a formula gave an error, or was never computed: have the workbook opened and saved in a spreadsheet"
 _BLOCK = 1 << 20
 # A binary float is exact for whole numbers up to here; a longer number in a cell has lost its last digits.
 _EXACT_WHOLE = 2**53
@@ -68,18 +69,22 @@ def read_workbook(path: Path, kinds: Mapping[str, str]) -> Iterator[Chunk]:
             "mend the first row of the first sheet",
         )
     refuse_reserved(names)
+    if errors:  # the reader leaves out what has no value at the edge of a sheet
+        width = max(len(cells[0]), 1 + max(map(max, errors.values())))
+        cells += [[]] * (max(errors) - len(cells))
+        cells = [row + [None] * (width - len(row)) for row in cells]
     wanted = [kinds.get(name, "varchar") for name in names]
     wanted += ["varchar"] * (max(map(len, cells)) - len(names))
     records, numbers, broken = [], [], []
     for number, row in enumerate(cells[1:], 2):
         texts = [_write_text(cell, kind) for cell, kind in zip(row, wanted, strict=False)]
-        for place in errors.get(number, ()):  # the reader hands a formula's error on as an empty cell
+        for place in errors.get(number, ()):  # the reader hands such a formula on as an empty cell
             texts[place] = "#ERROR"
         if not any(text and text.strip() for text in texts):
             continue
         outside = any(texts[len(names) :])
         if outside or number in errors:
-            detail = f"a cell stands outside the {len(names)} named columns" if outside else "a formula gave an error"
+            detail = f"a cell stands outside the {len(names)} named columns" if outside else _FAILED
             reason = "wrong_field_count" if outside else "error_cell"
             broken.append((number, reason, detail, json.dumps(texts, ensure_ascii=False)))
             continue
@@ -134,7 +139,10 @@ def _find_error_cells(archive: zipfile.ZipFile) -> dict[int, list[int]]:
 
 
 class _Cells:
-    """How far the cells of a sheet reach, and which of them are errors (columns from 0, by row).
+    """How far the cells of a sheet reach, and in which of them a formula gave no value (columns from 0, by row).
+
+    It gave an error; or it has none, as a program leaves it that writes formulas and does not compute them. A formula
+    that gave an empty text says so by its type.
 
     A parser and not a pattern: the same sheet may be written with prefixes, in either of two namespaces, and without
     saying where a cell stands, which is then next to the one before it (ECMA-376, 18.3.1.4 and 18.3.1.73).
@@ -143,6 +151,7 @@ class _Cells:
     def __init__(self) -> None:
         self.rows = self.columns = self._row = self._column = 0
         self.errors: dict[int, list[int]] = {}
+        self._type = ""
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._begin
 
@@ -159,8 +168,25 @@ class _Cells:
             if place := _PLACE.fullmatch(attributes.get("r", "")):
                 self._row, self._column = int(place[2]), _count_column(place[1])
             self.rows, self.columns = max(self.rows, self._row), max(self.columns, self._column)
-            if attributes.get("t") == "e":
-                self.errors.setdefault(self._row, []).append(self._column - 1)
+            self._type = attributes.get("t", "")
+            if self._type == "e":
+                self._note_error()
+        elif name == "f" and self._type not in ("e", "str"):
+            self._parser.EndElementHandler = self._end_formula_cell
+        elif name == "v" and self._parser.EndElementHandler:
+            self._parser.CharacterDataHandler = self._note_value
+
+    def _note_error(self) -> None:
+        self.errors.setdefault(self._row, []).append(self._column - 1)
+
+    def _note_value(self, text: str) -> None:
+        if text.strip():
+            self._parser.EndElementHandler = self._parser.CharacterDataHandler = None
+
+    def _end_formula_cell(self, tag: str) -> None:
+        if tag.rpartition(":")[2] == "c":
+            self._parser.EndElementHandler = self._parser.CharacterDataHandler = None
+            self._note_error()
 
 
 def _find_first_sheet(archive: zipfile.ZipFile) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lakeops import __version__
+from lakeops.bronze.tables import list_half_rebuilt
 from lakeops.console import say, show_progress
 from lakeops.contract import Contracts, load_contracts
 from lakeops.delta import ensure_table, get_last_batch, open_table
@@ -39,6 +40,7 @@ from lakeops.warehouse import drop_warehouse
 # A restored lake goes on counting above whatever was loaded after the backup; nobody can know how far that came.
 BATCH_GAP = 1_000_000
 _COPY_BYTES = 1 << 20
+_NAME = "%Y%m%dT%H%M%SZ"
 _GENERATION = re.compile(r"\d{8}T\d{6}Z")
 # Bytes under their hash, or half of them, under the process that copied them.
 _OBJECT = re.compile(r"[0-9a-f]{64}|\.\d+")
@@ -62,10 +64,12 @@ class Generation:
     ----------
     name : when (UTC), as a name that sorts.
     files : by path relative to the lake.
+    problem : why its list of files cannot be read; empty if it can.
     """
 
     name: str
     files: dict[str, Kept]
+    problem: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -109,12 +113,12 @@ def back_up(settings: Settings, folder: Path) -> BackupOutcome:
     except OSError as error:
         raise _make_folder_error(folder, error) from error
     with _lock_folder(folder):
-        with _hold(lake):
+        with hold_lake(lake):
             _check_is_whole(lake, contracts)
             listed, texts = _list_files(lake)
         files, *copied = _copy(lake, folder, listed, texts)
         now = dt.datetime.now(dt.UTC)
-        name = f"{now:%Y%m%dT%H%M%SZ}"
+        name = _make_name(folder, now)
         manifest = {"lakeops": __version__, "files": {path: asdict(kept) for path, kept in sorted(files.items())}}
         try:
             write_whole(folder / "generations" / f"{name}.json", json.dumps(manifest, indent=0))
@@ -134,13 +138,23 @@ def back_up(settings: Settings, folder: Path) -> BackupOutcome:
 
 
 def load_generations(folder: Path) -> list[Generation]:
-    """Return the generations of a backup folder, oldest first.
+    """Return the generations of a backup folder, oldest first; of one that cannot be read, only name and problem."""
+    generations = []
+    for file in _list_generations(folder):
+        try:
+            generations.append(_load_generation(file))
+        except UsageError as error:
+            generations.append(Generation(file.stem, {}, error.found))
+    return generations
 
-    Raises
-    ------
-    UsageError : one cannot be read.
-    """
-    return [_load_generation(file) for file in _list_generations(folder)]
+
+def _make_name(folder: Path, now: dt.datetime) -> str:
+    """Return a name that sorts after all others, also where the clock was ahead for one of them."""
+    name = f"{now:{_NAME}}"
+    last = max((file.stem for file in _list_generations(folder)), default="")
+    if last < name:
+        return name
+    return f"{dt.datetime.strptime(last, _NAME).replace(tzinfo=dt.UTC) + dt.timedelta(seconds=1):{_NAME}}"
 
 
 def _list_generations(folder: Path) -> list[Path]:
@@ -156,7 +170,7 @@ def _load_generation(file: Path) -> Generation:
             "A generation of the backup cannot be read.",
             where=str(file),
             found=str(error)[:200],
-            next_step="name another one with --at; to let this one go, delete the file",
+            next_step="restore-from: --at names another one; or move this file away, and the newest other one is taken",
         ) from error
 
 
@@ -254,7 +268,7 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hold(lake: Lake) -> Iterator[None]:
+def hold_lake(lake: Lake) -> Iterator[None]:
     """Hold the lake's lock; on a read-only disk there is nobody to keep out."""
     if os.access(lake.folder, os.W_OK) or not lake.folder.is_dir():
         with lock_lake(lake):
@@ -264,11 +278,12 @@ def _hold(lake: Lake) -> Iterator[None]:
 
 
 def _check_is_whole(lake: Lake, contracts: Contracts) -> None:
-    wrong = find_wrong_places(lake, contracts)
+    wrong = [(place.name, fault) for place, fault in find_wrong_places(lake, contracts)]
+    wrong += [(contract.name, "a rebuild was not finished") for contract in list_half_rebuilt(lake, contracts)]
     if wrong or not lake.ops("manifest_processed_files").is_dir():
         raise BronzeCommitError(
             "A lake that is not whole is not backed up.",
-            where="\n            ".join(f"{place.name}: {fault}" for place, fault in wrong) or str(lake.folder),
+            where="\n            ".join(f"{name}: {fault}" for name, fault in wrong) or str(lake.folder),
             found="" if wrong else "no ledger",
             next_step="lakeops doctor says what mends it; the generations of before stay as they are",
         )
@@ -406,14 +421,14 @@ def _check_may_replace(lake: Lake, contracts: Contracts) -> None:
     if (lake.folder / ".restoring").exists() or not any(lake.folder.glob(f"[!.]*/delta/*/{LOG}")):
         return
     ledger_is_gone = not (lake.ops("manifest_processed_files") / LOG).is_dir()
-    if ledger_is_gone or find_wrong_places(lake, contracts):
+    if ledger_is_gone or list_half_rebuilt(lake, contracts) or find_wrong_places(lake, contracts):
         return
     raise UsageError(
         "This lake is in order; a restore would throw away what was loaded since the backup.",
         where=str(lake.folder),
         expected="an empty or damaged lake",
         next_step="lakeops doctor --deep looks closer, lakeops repair mends one table; "
-        f"to go back all the same: mv {lake.folder} {lake.folder}.old",
+        f"to go back all the same: mv {lake.folder} {lake.folder}_old",
     )
 
 
@@ -469,4 +484,6 @@ def _switch(lake: Lake, staged: Path, aside: Path | None) -> None:
         path.rename(aside / path.name)
     for path in sorted(marker.iterdir()):
         path.rename(lake.folder / path.name)
+    for mark in lake.folder.glob(".rebuilding-*"):  # of tables that are aside now
+        mark.unlink()
     marker.rmdir()

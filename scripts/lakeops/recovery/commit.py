@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from lakeops.contract import Contract, Contracts
 from lakeops.delta import commit
 from lakeops.ledger import NAME, Entry, Ledger, append_entries
 from lakeops.paths import Lake
+from lakeops.settings import get_account
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def commit_mending(
     """
     contract = mending.contract
     append_touched_keys(lake, contracts, contract, mending.keys, moment.batch_id, next(iter(words)))
-    proof = {"batch_id": moment.batch_id, "run_id": moment.run_id, **words, "done_by": getpass.getuser()}
+    proof = {"batch_id": moment.batch_id, "run_id": moment.run_id, **words, "done_by": get_account()}
     proof["entries"] = [entry._asdict() for entry in mending.entries]
     version = commit(mending.table, mending.adds, mending.removes, moment.batch_id, proof)
     if contract.load.keeps_changes:

@@ -17,7 +17,7 @@ import duckdb
 import polars as pl
 from filelock import FileLock, Timeout
 
-from lakeops.bronze.tables import get_current, get_truth, is_proven
+from lakeops.bronze.tables import get_current, get_truth, is_proven, list_half_rebuilt
 from lakeops.contract import Contract, Contracts, load_contracts
 from lakeops.delta import get_last_batch, open_table, scan_table
 from lakeops.errors import LakeopsError
@@ -209,6 +209,9 @@ def _check_lake(
     lake = settings.lake
     if (lake.folder / ".restoring").exists():
         yield Finding("lake", "wrong", "a restore was not finished", "the same lakeops restore-from again")
+    if half := [contract.name for contract in list_half_rebuilt(lake, contracts)]:
+        found = f"{', '.join(half)}: a rebuild was not finished"
+        yield Finding("tables", "wrong", found, f"lakeops rebuild {' '.join(half)} {REASON}")
     ledger = read_ledger(lake)
     if ledger is None:
         yield Finding("ledger", "wrong", "the ledger cannot be read", f"lakeops repair ops.{NAME} {REASON}")

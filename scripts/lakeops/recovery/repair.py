@@ -2,13 +2,15 @@
 
 First a plan, which is what `--dry-run` prints: what the tables will hold once what is broken is out of the way, and
 which raw files must be loaded again to bring them to what the ledger says. It is carried out only if every one of
-these files is still there, byte for byte. Whatever is taken out is moved aside in the lake, and not deleted.
+these files is still there, byte for byte, and today's contract takes it. Whatever is taken out is moved aside in the
+lake, and not deleted.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import os
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,21 +18,23 @@ from pathlib import Path
 import polars as pl
 from deltalake import DeltaTable
 
-from lakeops.bronze import commit_load, distrust_models, get_next_batch, is_proven, plan_load
-from lakeops.bronze.tables import get_current, get_truth
+from lakeops.bronze import Step, commit_load, distrust_models, get_next_batch, is_proven, plan_load
+from lakeops.bronze.examine import examine_file
+from lakeops.bronze.tables import get_current, get_rebuild_mark, get_truth, list_half_rebuilt
 from lakeops.console import say
 from lakeops.contract import Contract, Contracts, load_contracts
-from lakeops.delta import commit, get_last_batch, get_parts, make_remove, open_table
-from lakeops.errors import BronzeCommitError, UsageError
+from lakeops.delta import commit, get_last_batch, get_parts, make_remove, open_table, scan_table
+from lakeops.errors import BronzeCommitError, LakeopsError, LockedError, UsageError
 from lakeops.lakehouse import lock_lake, open_lake
 from lakeops.ledger import NAME, Entry, Ledger
 from lakeops.maintenance import Operation, record_operations
 from lakeops.paths import Lake
 from lakeops.raw import compute_fingerprint, make_landing
-from lakeops.recovery.backup import Generation, bring_back, pick_generation
+from lakeops.recovery.backup import Generation, bring_back, hold_lake, pick_generation
 from lakeops.recovery.doctor import Place, find_deficits, find_fault, list_places, read_ledger
 from lakeops.recovery.health import LOG, Health, examine_table, read_entry
 from lakeops.settings import Settings
+from lakeops.warehouse import connect, drop_warehouse
 
 
 @dataclass
@@ -136,6 +140,8 @@ def set_checkpoints_aside(settings: Settings, table: str | None, *, dry_run: boo
 def plan_repair(settings: Settings, table: str | None) -> Repair:
     """Say what can be mended without a backup, and how; changes nothing.
 
+    It holds the lake's lock: rows that a load brings after the ledger is read would look like rows to be taken out.
+
     Parameters
     ----------
     table : a table as the doctor names it (bronze.orders, quarantine.orders, ops.alerts, gold.fct_sales); None for all.
@@ -144,8 +150,14 @@ def plan_repair(settings: Settings, table: str | None) -> Repair:
     ------
     UsageError : there is no such table.
     BronzeCommitError : nothing can be proven, since the ledger cannot be read, or another table stands in the way.
+    LockedError : a loader is at work.
     """
-    lake, contracts = settings.lake, load_contracts(settings.models)
+    with hold_lake(settings.lake):
+        return _plan(settings, load_contracts(settings.models), table)
+
+
+def _plan(settings: Settings, contracts: Contracts, table: str | None) -> Repair:
+    lake = settings.lake
     ledger = read_ledger(lake)
     repair = Repair()
     places = list_places(lake, contracts)
@@ -197,12 +209,23 @@ def carry_out(settings: Settings, repair: Repair, brought: list[str], reason: st
         return []  # all that is wrong stays so, and the lake may not be fit to be opened
     started = time.monotonic()
     lake = settings.lake
+    try:
+        with connect(settings.warehouse):  # if somebody holds it, that must be known before anything is taken out
+            pass
+    except LockedError:
+        raise
+    except LakeopsError as error:
+        say(f"{error.what} It is made anew by the next run: {settings.warehouse}")
+        drop_warehouse(settings.warehouse)
+    half_rebuilt = {contract.table for contract in list_half_rebuilt(lake, load_contracts(settings.models))}
     with lock_lake(lake):
         aside = lake.folder / f".damaged-{_now():%Y%m%dT%H%M%S}"
         for mend in repair.mends:
+            if mend.place.role == "truth":  # stopped before its files are loaded again, it would pass as whole
+                get_rebuild_mark(lake, mend.place.contract).touch()
             _mend(lake, mend, aside)
     tables = {entry.table_name for entry in repair.reload if entry.table_name}
-    tables |= {mend.place.contract.table for mend in repair.mends if mend.place.contract}
+    tables |= half_rebuilt | {mend.place.contract.table for mend in repair.mends if mend.place.contract}
     with open_lake(settings, tables) as (contracts, ledger):
         read = {entry.table_name for entry in repair.reload}
         read |= {mend.place.contract.table for mend in repair.mends if mend.place.role in ("truth", "current")}
@@ -210,7 +233,7 @@ def carry_out(settings: Settings, repair: Repair, brought: list[str], reason: st
         for table in sorted(filter(None, read)):
             # They may have read what was damaged, and today's contract may refuse what it took then.
             distrust_models(lake, contracts, contracts.get_table(table), get_next_batch(lake, contracts))
-        batches = _reload(settings, contracts, ledger, repair.reload)
+        batches, refused = _reload(settings, contracts, ledger, repair.reload)
         operations = [
             Operation(
                 "repair",
@@ -229,6 +252,19 @@ def carry_out(settings: Settings, repair: Repair, brought: list[str], reason: st
             operations.append(Operation("repair", reason=reason, details={"files": brought}))
         if operations:
             record_operations(lake, contracts, operations, _now())
+        for contract in list_half_rebuilt(lake, contracts):
+            truth, quarantined = open_table(get_truth(lake, contract)), None
+            if contract.table in half_rebuilt:  # else its quarantine was left alone, and old records may be gone
+                quarantined = scan_table(open_table(lake.quarantine(contract.table)))
+            rows, batch = scan_table(truth), get_last_batch(truth)
+            if find_deficits(contract, ledger, rows, batch, quarantined) == ([], []):
+                get_rebuild_mark(lake, contract).unlink()
+    if refused:
+        raise BronzeCommitError(
+            "Not every file could be loaded again.",
+            where="\n            ".join(f"{name}: {why}" for name, why in refused),
+            next_step="lakeops doctor says what is still wrong, and what mends it",
+        )
     return repair.describe()
 
 
@@ -244,7 +280,10 @@ def _list_read(lake: Lake, contracts: Contracts, brought: list[str]) -> set[str]
 
 
 def move_unreadable_aside(lake: Lake, contract: Contract) -> None:
-    """Move a contract's tables that cannot be read, or that nobody can tell the files of, aside to be made anew."""
+    """Move a contract's tables that cannot be read, or that nobody can tell the files of, aside to be made anew.
+
+    A mark is left that only the end of the rebuild takes away: after its first batch, half a table would pass as whole.
+    """
     truth, current = get_truth(lake, contract), get_current(lake, contract)
     ledger = read_ledger(lake) or Ledger([])
     known = ledger.batches.get(contract.table, 0)
@@ -257,7 +296,10 @@ def move_unreadable_aside(lake: Lake, contract: Contract) -> None:
                 is_whole = (health.batch or 0) >= known and is_proven(open_table(path), contract, ledger)
             elif path == current:  # derived from changes that are gone, it has rows that no record stands behind
                 is_whole &= truth.is_dir()
-            if path.is_dir() and not is_whole:
+            if is_whole:
+                continue
+            get_rebuild_mark(lake, contract).touch()
+            if path.is_dir():
                 _move_aside(lake, path, aside)
                 say(f"{contract.name}: what cannot be read is in {aside}")
 
@@ -293,8 +335,8 @@ def _keep_proof(lake: Lake, contracts: Contracts, repair: Repair) -> None:
             repair.mends.remove(mend)
             repair.unproven.append(
                 f"{mend.place.name}: the logs of {', '.join(untold)} no longer tell of the first loads; with a backup: "
-                f"lakeops repair {mend.place.name} --from DIR; without one, move {mend.place.path} away, then: lakeops "
-                f'rebuild {" ".join(untold)} --reason "…"'
+                f'lakeops repair {mend.place.name} --from DIR --reason "…"; without one, move {mend.place.path} away, '
+                f'then: lakeops rebuild {" ".join(untold)} --reason "…"'
             )
 
 
@@ -358,8 +400,8 @@ def _plan_reload(settings: Settings, contract: Contract, ledger: Ledger, repair:
     truth, quarantine = get_truth(lake, contract), lake.quarantine(contract.table)
     rows, batch = _scan_what_stays(truth, mends.get(truth))
     refused = None
-    if quarantine in mends:
-        refused, _ = _scan_what_stays(quarantine, mends[quarantine])
+    if quarantine in mends or get_rebuild_mark(lake, contract).exists():
+        refused, _ = _scan_what_stays(quarantine, mends.get(quarantine))
         refused = pl.LazyFrame(schema={"source_file": pl.String, "batch_id": pl.Int64}) if refused is None else refused
     deficits, extra = find_deficits(contract, ledger, rows, batch, refused)
     if extra:
@@ -369,13 +411,14 @@ def _plan_reload(settings: Settings, contract: Contract, ledger: Ledger, repair:
         )
         _leave(repair, contract)
         return
-    lost = [(entry, why) for entry in deficits if (why := _find_obstacle(settings.root, entry))]
+    lost = [(entry, why) for entry in deficits if (why := _find_obstacle(settings.root, contract, entry))]
     if lost:
         count = sum(entry.rows_accepted for entry, _ in lost)
         names = ", ".join(f"{entry.source_file} ({entry.rows_accepted:,} rows; {why})" for entry, why in lost[:5])
         repair.unproven.append(
             f"{contract.name}: {count:,} row(s) of {len(lost)} file(s) have no other source: {names}; with a backup: "
-            f"lakeops repair --from DIR; to go on without them: lakeops rebuild {contract.name}"
+            f'lakeops repair {contract.name} --from DIR --reason "…"; to go on without them: '
+            f'lakeops rebuild {contract.name} --reason "…"'
         )
         _leave(repair, contract)
         return
@@ -386,11 +429,16 @@ def _leave(repair: Repair, contract: Contract) -> None:
     repair.mends = [mend for mend in repair.mends if mend.place.contract != contract]
 
 
-def _find_obstacle(root: Path, entry: Entry) -> str:
+def _find_obstacle(root: Path, contract: Contract, entry: Entry) -> str:
     path = root / entry.source_file
     if not path.is_file():
         return "the raw file is gone"
-    return "" if compute_fingerprint(path) == entry.file_sha256 else "the raw file has other bytes by now"
+    if compute_fingerprint(path) != entry.file_sha256:
+        return "the raw file has other bytes by now"
+    step = Step(make_landing(path, entry.source_file, contract), "load", entry.file_sha256)
+    with tempfile.TemporaryDirectory() as folder:
+        refusal = examine_file(step, (), Path(folder), 0, _now()).refusal
+    return refusal and f"today's contract refuses it: {refusal}"
 
 
 def _scan_what_stays(path: Path, mend: Mend | None) -> tuple[pl.LazyFrame | None, int]:
@@ -430,9 +478,12 @@ def _move_aside(lake: Lake, path: Path, aside: Path) -> None:
         path.rename(target)
 
 
-def _reload(settings: Settings, contracts: Contracts, ledger: Ledger, entries: list[Entry]) -> list[int]:
+def _reload(
+    settings: Settings, contracts: Contracts, ledger: Ledger, entries: list[Entry]
+) -> tuple[list[int], list[tuple[str, str]]]:
+    """Load files again; returns the batches, and the files that were refused all the same, each with why."""
     if not entries:
-        return []
+        return [], []
     landings = [
         make_landing(settings.root / entry.source_file, entry.source_file, contracts.get_table(entry.table_name))
         for entry in entries
@@ -444,9 +495,7 @@ def _reload(settings: Settings, contracts: Contracts, ledger: Ledger, entries: l
         run_id=f"{_now():%Y%m%dT%H%M%S}-{os.getpid()}",
         clock=_now,
     )  # fmt: skip
-    for name, why in outcome.refused:
-        say(f"warning: {name} is refused by today's contract: {why}")
-    return outcome.batches
+    return outcome.batches, outcome.refused
 
 
 def _now() -> dt.datetime:

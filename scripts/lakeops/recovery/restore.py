@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 
 from lakeops.bronze import get_next_batch
 from lakeops.bronze.current import derive_current
+from lakeops.bronze.schema import read_declared
 from lakeops.bronze.tables import get_current, get_truth, get_truth_columns
 from lakeops.contract import Contract, Contracts, load_contracts
 from lakeops.delta import (
@@ -315,7 +316,7 @@ def plan_restore(lake: Lake, ledger: Ledger, entries: list[Entry], contract: Con
         held = read_frame(open_table(get_current(lake, contract)))
         # By today's contract, which may ask for columns that came since.
         changes = adapt(scan_table(then), _get_schema(now, contract))
-        derived = adapt(derive_current(changes, contract), held.schema)
+        derived = adapt(derive_current(changes, contract, read_declared(lake, contract)), held.schema)
         table_back, table_away = subtract_rows(derived, held), subtract_rows(held, derived)
     reached = get_last_batch(then)
     live_then = Ledger(

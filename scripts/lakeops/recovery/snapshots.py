@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import re
 import uuid
 from dataclasses import dataclass
@@ -20,8 +19,16 @@ from lakeops.maintenance import Operation, check_reason, record_operations
 from lakeops.paths import Lake
 from lakeops.recovery.commit import Moment
 from lakeops.recovery.restore import Restored, plan_restore, restore_table
-from lakeops.settings import Settings
-from lakeops.timetravel import Snapshot, find_snapshot, list_snapshots, list_tables, open_version, read_served
+from lakeops.settings import Settings, get_account
+from lakeops.timetravel import (
+    Snapshot,
+    find_snapshot,
+    list_snapshots,
+    list_tables,
+    open_version,
+    read_served,
+    read_times,
+)
 from lakeops.timetravel.rows import read_difference
 from lakeops.timetravel.snapshots import NAME, is_same_table
 
@@ -70,22 +77,25 @@ def create_snapshot(settings: Settings, name: str, reason: str | None = None) ->
             )
         # What readers see is published; what was written for them and not yet shown is not.
         served = read_served(settings.serving)
-        snapshot_id, now, who, rows = uuid.uuid4().hex, dt.datetime.now(dt.UTC), getpass.getuser(), []
-        for table in list_tables(lake, contracts):
-            handle = open_table(table.path)
-            rows.append(
-                {
-                    "snapshot_id": snapshot_id,
-                    "name": name,
-                    "event": "created",
-                    "path": table.path.relative_to(lake.folder).as_posix(),
-                    "version": served.get(table.path, handle.version()),
-                    "table_id": handle.metadata().id,
-                    "reason": reason,
-                    "done_by": who,
-                    "recorded_at": now,
-                }
-            )
+        handles = {table.path: open_table(table.path) for table in list_tables(lake, contracts)}
+        versions = {path: served.get(path, handle.version()) for path, handle in handles.items()}
+        # No version may be younger than its snapshot, also if a clock was ahead; and records are written meanwhile.
+        times = [time for path, version in versions.items() if (time := read_times(path).get(version))]
+        snapshot_id, now, who = uuid.uuid4().hex, max(dt.datetime.now(dt.UTC), *times), get_account()
+        rows = [
+            {
+                "snapshot_id": snapshot_id,
+                "name": name,
+                "event": "created",
+                "path": path.relative_to(lake.folder).as_posix(),
+                "version": versions[path],
+                "table_id": handle.metadata().id,
+                "reason": reason,
+                "done_by": who,
+                "recorded_at": now,
+            }
+            for path, handle in handles.items()
+        ]
         append(lake.ops(NAME), make_frame(contracts.get_record(NAME), rows), 0)
         details = {"snapshot": name, "tables": len(rows)}
         record_operations(lake, contracts, [Operation("snapshot", reason=reason, details=details)], now)
@@ -98,7 +108,7 @@ def drop_snapshot(settings: Settings, name: str) -> Snapshot:
         snapshot = find_snapshot(settings.lake, name)
         now = dt.datetime.now(dt.UTC)
         row = {"snapshot_id": snapshot.snapshot_id, "name": name, "event": "dropped"}
-        row |= {"done_by": getpass.getuser(), "recorded_at": now}
+        row |= {"done_by": get_account(), "recorded_at": now}
         append(settings.lake.ops(NAME), make_frame(contracts.get_record(NAME), [row]), 0)
         record_operations(settings.lake, contracts, [Operation("drop_snapshot", details={"snapshot": name})], now)
         return snapshot

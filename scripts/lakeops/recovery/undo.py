@@ -27,6 +27,8 @@ from lakeops.paths import Lake, make_file_identity
 from lakeops.recovery.commit import Mending, Moment, commit_mending, make_restored, make_undone
 from lakeops.settings import Settings
 
+_FILES = "from manifest_processed_files"
+
 
 @dataclass(frozen=True)
 class Undone:
@@ -75,8 +77,7 @@ def run_undo(
             "What to undo is not clear.",
             expected="either --batch or --file",
             found="neither" if batch is None else "both",
-            next_step="lakeops history TABLE shows batches; files: "
-            'duckdb -readonly duckdb/warehouse.duckdb "from manifest_processed_files"',
+            next_step=f"lakeops history TABLE shows batches; files: {settings.ask(_FILES)}",
         )
     if dry_run:
         contracts, ledger = load_contracts(settings.models), load_ledger(settings.lake)
@@ -140,14 +141,14 @@ def _explain_file(settings: Settings, ledger: Ledger, file: str) -> UsageError:
             found=f"{last.status}: {last.reason}" if last.reason else last.status,
             next_step=f"lakeops load --reload {last.source_file} --reason … loads it again"
             if last.status == "undone"
-            else 'what came of each file: duckdb -readonly duckdb/warehouse.duckdb "from manifest_processed_files"',
+            else f"what came of each file: {settings.ask(_FILES)}",
         )
     live = [entry.source_file for entry in ledger.iter_live()]
     return UsageError(
         "The ledger does not know this file.",
         where=file,
         expected=", ".join(difflib.get_close_matches(file, live, 3, 0.3)) or "a file as the ledger names it",
-        next_step='duckdb -readonly duckdb/warehouse.duckdb "from manifest_processed_files"',
+        next_step=settings.ask(_FILES),
     )
 
 

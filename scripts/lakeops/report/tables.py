@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # the generator and dbt take seconds to import, and most comm
     from lakeops.generate import Summary
     from lakeops.publish import Published
     from lakeops.quality import Backtest, Question
+    from lakeops.settings import Settings
     from lakeops.warehouse import DbtOutcome
 
 # A person reads so many names; the records have the rest.
@@ -83,8 +84,8 @@ def show_loads(loads: list[LoadOutcome]) -> None:
             say(f"not loaded: {name}: {reason}")
         if len(load.held) > NAMED:
             say(f"not loaded: {len(load.held) - NAMED:,} more; see manifest_processed_files, status held")
-        for name, rows in load.lost:
-            say(f"LOST: {rows:,} row(s) of {name}: the raw file is gone as well")
+        for name, rows, why in load.lost:
+            say(f"LOST: {rows:,} row(s) of {name}: {why}")
     if any(tally.rows_quarantined for tally in tallies):
         say("quarantined records: lakeops quarantine list; word for word: lakeops quarantine show")
 
@@ -218,14 +219,14 @@ def collect_run(
     }
 
 
-def show_next_steps(published: list[Published] | None) -> None:
+def show_next_steps(settings: Settings, published: list[Published] | None) -> None:
     """Print where to look after a good run; of the tables that readers see, a fact says most."""
     models = [table.model for table in published or []]
     shown = next((model for model in models if model.startswith("fct_")), models[0] if models else None)
     query = f"from gold.{shown} limit 5" if shown else "show all tables"
     say(
-        'next: make status; duckdb -readonly duckdb/warehouse.duckdb "from data_quality_metrics"; '
-        f'for readers: duckdb -readonly duckdb/serving.duckdb "{query}"'
+        f"next: make status; {settings.ask('from data_quality_metrics')}; "
+        f"for readers: {settings.ask(query, settings.serving)}"
     )
 
 

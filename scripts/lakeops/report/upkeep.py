@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lakeops.console import print_table, say
 
 if TYPE_CHECKING:
+    from lakeops.settings import Settings
     from lakeops.timetravel import Snapshot
     from lakeops.upkeep import Cost, Job, Optimized, Restorable, Vacuumed
     from lakeops.warehouse import Explained
@@ -88,7 +89,7 @@ def show_restorable(found: list[Restorable], snapshots: list[Snapshot]) -> None:
         say(f"snapshot {snapshot.name} of {snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC: {len(snapshot.versions)} tables")
 
 
-def show_explained(explained: Explained) -> None:
+def show_explained(settings: Settings, explained: Explained) -> None:
     """Print per table how many files a query read, why, and what to write so that it reads fewer."""
     if explained.scans:
         print_table(
@@ -103,7 +104,7 @@ def show_explained(explained: Explained) -> None:
         if not scan.is_known:
             say(f"{scan.table or 'a table'}: which files were read is not known, so none is in table_partitions")
     if explained.rows.height:
-        say('file by file: duckdb -readonly duckdb/warehouse.duckdb "from table_partitions"')
+        say(f"file by file: {settings.ask('from table_partitions')}")
 
 
 def show_cost(cost: Cost) -> None:

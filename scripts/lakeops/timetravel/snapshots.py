@@ -15,6 +15,8 @@ from lakeops.console import say
 from lakeops.delta import open_table, read_frame
 from lakeops.errors import UsageError
 from lakeops.paths import Lake
+from lakeops.timetravel.versions import read_times
+from lakeops.warehouse import connect
 
 NAME = "snapshots"
 
@@ -103,8 +105,15 @@ def pick_same_tables(lake: Lake, snapshot: Snapshot, paths: Iterable[str]) -> li
 
 
 def is_same_table(lake: Lake, snapshot: Snapshot, path: str) -> bool:
-    """Tell whether a table, by its folder relative to the lake, is still the one that a snapshot names."""
-    return open_table(lake.folder / path).metadata().id == snapshot.table_ids[path]
+    """Tell whether a table, by its folder relative to the lake, still has what a snapshot names.
+
+    A table that was made anew has another id. One whose log was repaired keeps it, and counts on from where the log
+    broke: under the snapshot's version it has what was committed since.
+    """
+    if open_table(lake.folder / path).metadata().id != snapshot.table_ids[path]:
+        return False
+    committed = read_times(lake.folder / path).get(snapshot.versions[path])
+    return committed is None or committed <= snapshot.created_at
 
 
 def list_pinned(lake: Lake, serving: Path | None = None) -> dict[Path, set[int]]:
@@ -124,13 +133,16 @@ def list_pinned(lake: Lake, serving: Path | None = None) -> dict[Path, set[int]]
 
 
 def read_served(serving: Path) -> dict[Path, int]:
-    """Return the version of every published table that readers see, by folder; nothing was published, nothing seen."""
-    import duckdb
+    """Return the version of every published table that readers see, by folder; nothing was published, nothing seen.
 
+    Raises
+    ------
+    LockedError : another process holds the file for writing; readers stand in nobody's way.
+    LakeopsError : it cannot be opened.
+    """
     if not serving.exists():
         return {}
-    # The file is replaced, never written: it can be read while anybody has it open.
-    with duckdb.connect(str(serving), read_only=True) as connection:
+    with connect(serving, read_only=True) as connection:
         definitions = connection.execute("select sql from duckdb_views() where not internal").fetchall()
     found = {}
     for (definition,) in definitions:

@@ -55,10 +55,10 @@ def find_version_at(path: Path, moment: dt.datetime) -> int:
     first, began = next(iter(times.items()))
     raise UsageError(
         "The table has no version of that time.",
-        where=path.name,
+        where=_name(path),
         expected=f"a moment not before {began:%Y-%m-%d %H:%M:%S.%f} UTC, when version {first} was committed",
         found=f"{moment:%Y-%m-%d %H:%M:%S} UTC",
-        next_step=f"lakeops history {path.name}",
+        next_step=f"lakeops history {_name(path)}",
     )
 
 
@@ -74,7 +74,7 @@ def pick_version(path: Path, version: int | None, timestamp: str | None) -> int:
             "Which version is meant is not clear.",
             expected="either --version or --timestamp",
             found="neither" if version is None else "both",
-            next_step=f"lakeops history {path.name}",
+            next_step=f"lakeops history {_name(path)}",
         )
     if timestamp is not None:
         return find_version_at(path, parse_moment(timestamp))
@@ -82,10 +82,10 @@ def pick_version(path: Path, version: int | None, timestamp: str | None) -> int:
     if not 0 <= version <= newest:
         raise UsageError(
             "The table has no such version.",
-            where=path.name,
+            where=_name(path),
             expected=f"a version up to {newest}",
             found=str(version),
-            next_step=f"lakeops history {path.name}",
+            next_step=f"lakeops history {_name(path)}",
         )
     return version
 
@@ -119,3 +119,7 @@ def open_version(path: Path, version: int) -> DeltaTable:
             next_step="lakeops restorable says from when to when each table can be read",
         )
     return table
+
+
+def _name(path: Path) -> str:
+    return f"{path.parents[1].name}.{path.name}"

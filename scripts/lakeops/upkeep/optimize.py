@@ -283,7 +283,7 @@ def _carry_out(sorter: duckdb.DuckDBPyConnection, plan: Plan) -> Optimized:
                     where=str(plan.table.path),
                     expected=f"{rows} rows in {len(group)} files",
                     found=f"{written}",
-                    next_step="nothing was changed; see the runbook for a damaged bronze file",
+                    next_step="nothing was changed; runbooks/bronze-file-corrupted.md",
                 )
         removes = [make_remove(path, sizes[path][0], data_change=False) for group in plan.groups for path in group]
         proof = {"zorder": list(plan.order), "all": len(removes) == parts.height}

@@ -13,8 +13,10 @@ from lakeops.delta import commit, get_last_batch, get_parts, make_remove, open_t
 from lakeops.ledger import NAME as LEDGER
 from lakeops.ledger import Entry, Ledger
 from lakeops.maintenance import Operation
+from lakeops.paths import Lake
 from lakeops.quality import prune_records
 from lakeops.settings import Settings
+from lakeops.timetravel import list_snapshots
 from lakeops.upkeep.record import keep_record
 from lakeops.upkeep.tables import Table, list_tables
 
@@ -33,7 +35,7 @@ def find_outdated(settings: Settings, contracts: Contracts, ledger: Ledger, now:
             rows = _scan(settings.lake.ops(record.name)).filter(pl.col(record.retention.by) < before)
             found[f"ops.{record.name}"] = int(rows.select(pl.len()).collect().item())
     for table in list_tables(settings.lake, contracts):
-        if (outdated := _select_outdated(table, ledger, now)) is not None:
+        if (outdated := _select_outdated(settings.lake, table, ledger, now)) is not None:
             found[table.name] = int(_scan(table.path).filter(outdated).select(pl.len()).collect().item())
     return {name: count for name, count in found.items() if count}
 
@@ -54,7 +56,7 @@ def drop_outdated(
             if count:
                 _keep(settings, contracts, tables[f"ops.{name}"], count, started)
     for name in due:
-        outdated = _select_outdated(tables[name], ledger, now)
+        outdated = _select_outdated(settings.lake, tables[name], ledger, now)
         if outdated is not None:
             started = time.monotonic()
             _keep(settings, contracts, tables[name], _take_out(tables[name], outdated), started)
@@ -66,7 +68,7 @@ def _keep(settings: Settings, contracts: Contracts, table: Table, count: int, st
     keep_record(settings, contracts, operation, table.path)
 
 
-def _select_outdated(table: Table, ledger: Ledger, now: dt.datetime) -> pl.Expr | None:
+def _select_outdated(lake: Lake, table: Table, ledger: Ledger, now: dt.datetime) -> pl.Expr | None:
     """Return which rows of the ledger, or of a quarantine, are due to go; None for other tables.
 
     Of a file that was loaded again long ago, what came before tells nothing that the loader asks. What is in quarantine
@@ -76,6 +78,9 @@ def _select_outdated(table: Table, ledger: Ledger, now: dt.datetime) -> pl.Expr 
     if days is None:
         return None
     before = now - dt.timedelta(days=days)
+    if table.layer != "quarantine":
+        # A snapshot is restored by what the ledger says of its files then.
+        before = min([before, *(snapshot.created_at for snapshot in list_snapshots(lake))])
     loads = [entry for entry in ledger.iter_live() if entry.status == "loaded" and entry.recorded_at < before]
     if table.layer == "quarantine":
         return pl.col("batch_id") < _look_up({entry.source_file: entry.rows_batch for entry in loads})

@@ -117,7 +117,7 @@ def _plan(
             raise UsageError(
                 "That would delete versions that are promised to stay readable.",
                 where=table.name,
-                expected=f"{table.retention_hours} hours or more (retention in the contract)",
+                expected=f"{table.retention_hours} hours or more, its retention",
                 found=f"{retain_hours} hours",
                 next_step=f"lakeops vacuum {table.name} --retain-hours {table.retention_hours};"
                 " to do it all the same, add --force",

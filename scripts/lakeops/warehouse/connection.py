@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import duckdb_extension_delta
 
+from lakeops.delta import make_commit_error
 from lakeops.errors import LakeopsError, LockedError, UsageError
 
 # A person's query holds the file for moments; a forgotten command line holds it for good.
@@ -44,6 +45,7 @@ def connect(
     UsageError : there can be no file of that name.
     LakeopsError : the file is no DuckDB database, or was written by another version; or what it was asked needs more
         memory than it may have.
+    BronzeCommitError : the disk is full.
     """
     give_up = time.monotonic() + patience
     while True:
@@ -68,7 +70,7 @@ def connect(
                 where=str(warehouse),
                 expected="a name in a folder that is there or can be made, and that can be written",
                 found=str(error),
-                next_step="name another file with LAKEOPS_WAREHOUSE (or --manifest), or make room and rights there",
+                next_step="name another file with LAKEOPS_WAREHOUSE, or make room and rights there",
             ) from error
     try:
         prepare_connection(connection)
@@ -81,6 +83,10 @@ def connect(
             found=str(error).splitlines()[0],
             next_step="set LAKEOPS_MEMORY to more, or ask for fewer rows or columns",
         ) from error
+    except duckdb.Error as error:
+        if "No space left" not in str(error):
+            raise
+        raise make_commit_error(warehouse, error) from error
     finally:
         connection.close()
 
@@ -181,6 +187,8 @@ def prepare_connection(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _explain_open(warehouse: Path, error: Exception) -> LakeopsError:
+    if "No space left" in str(error):
+        return make_commit_error(warehouse, error)
     return LakeopsError(
         "The warehouse cannot be opened.",
         where=str(warehouse),

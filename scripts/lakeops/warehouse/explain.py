@@ -128,7 +128,7 @@ def _refuse(query: str, error: duckdb.Error) -> UsageError:
         "DuckDB cannot run the query.",
         where=query[:200],
         found=" ".join(str(error).split("\n\n")[0].split())[:300],
-        next_step="mend the query; duckdb -readonly duckdb/warehouse.duckdb lists tables with SHOW ALL TABLES",
+        next_step="mend the query; SHOW ALL TABLES in the warehouse lists what it can read",
     )
 
 

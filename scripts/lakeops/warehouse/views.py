@@ -123,10 +123,11 @@ def define_current(path: Path, versions: dict[Path, int] | None, columns: Collec
 
 def _define_audit(contract: Contract, changes: str, columns: Collection[str]) -> str:
     """Who changed what: every record of a key in its order, with the record before it."""
-    key = ", ".join(contract.load.key)
-    image = ", ".join(f"{column.name} := {column.name}" for column in contract.columns if column.name in columns)
+    # Quoted: a column may be called desc, end or group.
+    key = ", ".join(f'"{name}"' for name in contract.load.key)
+    image = ", ".join(f'"{column.name}" := "{column.name}"' for column in contract.columns if column.name in columns)
     deleted = "(_is_deleted is true)" if "_is_deleted" in columns else "false"
-    order = ", ".join(f"{name} nulls first" for name in get_order(contract) if name in columns)
+    order = ", ".join(f'"{name}" nulls first' for name in get_order(contract) if name in columns)
     return f"""
         select {key},
             case when {deleted} then 'delete' when before is null or was_deleted then 'insert' else 'update' end
