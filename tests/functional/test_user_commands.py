@@ -51,6 +51,12 @@ def test_demo_lands_a_week_and_every_table_has_rows(demo: Clone):
         assert int(demo.query(f"select count(*) from bronze.{source[0]}")[0][0]) > 0, source
 
 
+def test_make_reads_where_files_land_from_where_the_commands_do(demo: Clone):
+    said = demo.run(f"{MAKE} -n load incremental", LAKEOPS_RAW="elsewhere").stdout
+    assert said.count("--raw elsewhere") == 2
+    assert demo.run(f"{MAKE} -n load RAW=here", LAKEOPS_RAW="elsewhere").stdout.count("--raw here") == 1
+
+
 def test_demo_again_changes_nothing(demo: Clone):
     before = read_versions(demo)
     rows = demo.query("select count(*), sum(net_aud) from gold.fct_sales")

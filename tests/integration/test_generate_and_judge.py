@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from lakeops.contract import load_contracts
@@ -36,3 +37,17 @@ def test_quarantined_rows_are_the_planted_ones(start: date, days: int, tmp_path:
     by_loader = ("accepted_range(", "matches_regex(")
     assert warned == Counter((r["table"], r["column"]) for r in planted if r["caught_by"].startswith(by_loader))
     assert read == summary.rows
+
+
+@pytest.mark.parametrize("table", ["order_lines", "returns"])
+def test_a_bar_code_is_no_quantity(table: str, tmp_path: Path) -> None:
+    contract = CONTRACTS.get_table(table)
+    named = {"bigint": 1, "timestamp": datetime(2024, 3, 25, tzinfo=UTC), "varchar": "a"}
+    row = {column.name: named.get(str(column.type), 0.5) for column in contract.file_columns}
+    rows = [row | {"qty": qty} for qty in (-5, 1_000_000, 1_000_001, 4_006_381_333_931)]
+    file = tmp_path / f"a.{contract.load.format}"
+    (pl.DataFrame(rows).write_csv if contract.load.format == "csv" else pl.DataFrame(rows).write_parquet)(file)
+    (chunk,) = read_file(file, contract)
+    judged = judge_rows(chunk.rows, contract, {"order_dt": "2024-03-25"})
+    assert judged.accepted["qty"].to_list() == [-5, 1_000_000]
+    assert all("qty" in fault for fault in judged.faults.rows())

@@ -358,6 +358,15 @@ def test_a_repair_takes_nothing_out_while_somebody_holds_the_warehouse(shop):
     assert shop.versions() == before
 
 
+def test_a_repair_goes_on_without_a_warehouse_that_nobody_can_open(shop):
+    before = describe(shop)
+    delete_part(find_path(shop, "bronze.sales"))
+    shop.settings.warehouse.write_bytes(b"no database" * 1000)
+    carry_out(shop.settings, plan_repair(shop.settings, None), [], "a drill")
+    assert describe(shop) == before
+    assert find_wrong(shop, deep=True) == []
+
+
 def test_a_changed_raw_file_proves_nothing(shop):
     delete_folder(find_path(shop, "bronze.sales"))
     shop.land("sales/2.csv", sales((9, DAY, 9)))

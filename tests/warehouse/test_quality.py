@@ -217,6 +217,20 @@ def test_a_question_before_anything_was_built_is_one_clear_error(shop: Clone):
     assert "make incremental" in shop.run("lakeops quality", expect=2, **environment).stderr
 
 
+def test_a_mistyped_year_is_no_newest_day(shop: Clone):
+    late = read_metric(shop, "late_arrival", "table_name = 'bronze.orders'", "failures")
+    land_orders(shop, "order_dt=2199-03-26/a.csv", (6, 26, "X"))
+    mistyped = shop.root / "data_raw" / "orders" / "order_dt=2199-03-26" / "a.csv"
+    mistyped.write_text(mistyped.read_text().replace("2024-", "2199-"))
+    shop.run("lakeops load")
+    land_orders(shop, "order_dt=2024-03-27/a.csv", (7, 27, ""))
+    shop.run("lakeops incremental")
+    assert read_metric(shop, "late_arrival", "table_name = 'bronze.orders'", "failures") == late
+    rose = json.loads(shop.run("lakeops quality sql nulls_that_rose --json").stdout)
+    found = [(row["business_date"], row["rise"]) for row in rose if row["column_name"] == "coupon_code"]
+    assert found == [("2024-03-27", 87.5)]
+
+
 def test_what_came_late_is_told_of_batches_of_thousands_of_files(shop: Clone):
     # More than a vector holds: DuckDB 1.5.5 gives rows that share a place in the order different RANGE frames there.
     lake, contracts = Lake(shop.root / "lake"), load_contracts(shop.root / "dbt" / "models")
