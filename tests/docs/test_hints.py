@@ -13,7 +13,8 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "lakeops"
 # Sentences about lakeops, not commands.
 PROSE = {"never", "does", "project"}
 ASKS_WHY = re.compile(
-    r"lakeops (?:undo|restore|restore-from|repair|rebuild(?! warehouse)|snapshot restore|load --reload) (?:[A-Z]|ops|-)"
+    r"lakeops (?:undo|restore|restore-from|repair|rebuild(?! warehouse)|snapshot restore|load --reload)"
+    r" (?:[A-Z]|\w+\.|-)"
 )
 
 

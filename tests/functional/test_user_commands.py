@@ -51,7 +51,7 @@ def test_demo_lands_a_week_and_every_table_has_rows(demo: Clone):
         assert int(demo.query(f"select count(*) from bronze.{source[0]}")[0][0]) > 0, source
 
 
-def test_make_reads_where_files_land_from_where_the_commands_do(demo: Clone):
+def test_make_takes_the_landing_zone_from_the_environment(demo: Clone):
     said = demo.run(f"{MAKE} -n load incremental", LAKEOPS_RAW="elsewhere").stdout
     assert said.count("--raw elsewhere") == 2
     assert demo.run(f"{MAKE} -n load RAW=here", LAKEOPS_RAW="elsewhere").stdout.count("--raw here") == 1

@@ -1,4 +1,4 @@
-"""What the loader's readers and judge refuse is what the generator planted, and nothing else."""
+"""What readers and judge refuse by the retail contract: of generated data, what was planted."""
 
 from __future__ import annotations
 
